@@ -1,0 +1,76 @@
+# Egret's front door. `make` alone sets up and runs the main job; `make help` lists the rest.
+#
+# Needs python 3.11 or newer (with venv), g++, make and perl; all else comes from PyPI.
+
+# The newest python 3.11+ on the path, unless PYTHON= names one.
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
+  $(shell command -v $(p) >/dev/null 2>&1 && $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
+# More options for pip, such as an index with a smaller torch:
+#   make setup PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PIP_FLAGS ?=
+
+TASK ?= digits
+SAMPLES ?= 30
+SEED ?= 1
+BOARD ?= ulx3s_85f
+IMAGE ?= golden/networks/$(TASK).egret
+# Test processes at once.
+JOBS ?= 2
+
+VENV := .venv
+EGRET := $(VENV)/bin/egret
+STAMP := $(VENV)/.egret-stamp
+OUT := build
+
+.DELETE_ON_ERROR:
+.PHONY: all setup test sim bitstream lint format doctor clean help
+
+all: setup ## set up; then generate, simulate, build a bitstream and print the summary
+	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
+	$(EGRET) simulate --task $(TASK) --samples $(SAMPLES) --seed $(SEED)
+	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)
+	$(EGRET) summary $(OUT)
+
+setup: $(STAMP) ## create .venv with the pinned versions (quick when nothing changed)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "egret: python 3.11 or newer is needed (set PYTHON= to name one)" >&2; exit 2; }
+	@for tool in g++ perl; do command -v $$tool >/dev/null 2>&1 \
+	  || { echo "egret: $$tool is needed (on Debian: apt-get install $$tool)" >&2; exit 2; }; done
+	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV) \
+	  || { echo "egret: '$(PYTHON) -m venv' failed (on Debian: apt-get install python3-venv)" >&2; exit 2; }
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,sim,build,dev]'
+	@touch $@
+
+test: setup ## all tests
+	$(VENV)/bin/python -m pytest -n $(JOBS) tests
+
+sim: setup ## RTL against the integer model on real data: TASK=name SAMPLES=n SEED=n; without TASK, both tasks
+ifeq ($(origin TASK),file)
+	$(EGRET) simulate --task digits --samples $(SAMPLES) --seed $(SEED)
+	$(EGRET) simulate --task har --samples $(SAMPLES) --seed $(SEED)
+else
+	$(EGRET) simulate --task $(TASK) --samples $(SAMPLES) --seed $(SEED)
+endif
+
+bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
+	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)
+
+lint: setup ## format check, lint and types
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: setup ## format and mend what can be mended
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+doctor: setup ## what is missing on this machine, and how to get it
+	$(EGRET) doctor
+
+clean: ## remove what was built (not .venv)
+	rm -rf $(OUT) .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
+	find golden hw sim sw tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 12

@@ -1,0 +1,228 @@
+"""The EGRU module: a stack of event-based GRU layers in the style of torch.nn.GRU."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from egru.errors import EgretError
+from egru.functional import LayerParameters, egru_layer
+from egru.options import Options
+
+THRESHOLD_MIN = 2.0**-8  #: one step of an 8-bit event payload: a fired event is never zero
+THRESHOLD_MAX = 1.0
+
+State = tuple[Tensor, Tensor]
+
+
+class StackOutput(NamedTuple):
+    """What every layer of a stack did; all tensors are differentiable."""
+
+    events: list[Tensor]  #: per layer, T x B x H graded events
+    spikes: list[Tensor]  #: per layer, T x B x H, 1 where a unit fired; the gradient is the surrogate's
+    state: State  #: (c, y), each num_layers x B x H
+
+
+class EGRU(nn.Module):
+    r"""Event-based GRU (Subramoney et al., ICLR 2023), with an interface like torch.nn.GRU.
+
+    A unit communicates only when its potential exceeds its threshold; per layer and step
+
+        z = sigmoid(W_z x + b_z + R_z y[t-1] + b'_z)
+        r = sigmoid(W_r x + b_r + R_r y[t-1] + b'_r)
+        g = tanh(W_g x + b_g + r * (R_g y[t-1] + b'_g))
+        c~ = z * c[t-1] + (1 - z) * g
+        o = 1 if c~ > theta else 0             strict: equality does not fire
+        y = o * c~
+        c = c~ - o * theta
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers : integers, at least 1.
+    reset : "after" as above, or "before" (paper, eq. 1): g = tanh(W_g x + b_g + R_g (r * y[t-1]) + b'_g).
+    state_reset : "threshold" as above, or "output" (paper, eq. 2):
+        c = c~ = z * c[t-1] + (1 - z) * g - y[t-1].
+    gamma, eps : surrogate gradient gamma * max(0, 1 - eps * |c~ - theta|) for do/dc~.
+    batch_first : x and y are B x T x features; the state stays num_layers x B x H.
+    theta_mean : mean m of the initial thresholds, drawn from Beta(3m / (1-m), 3); within (0, 1).
+
+    Attributes
+    ----------
+    weight_ih_l{k} (3H x I or 3H x H), weight_hh_l{k} (3H x H), bias_ih_l{k}, bias_hh_l{k} (3H): row blocks
+        z, r, g. Weights start Xavier-normal on the whole 3H-row matrix, biases at zero.
+    theta_l{k} (H) : trainable thresholds within [2^-8, 1]. An optimiser step may leave that range: every
+        forward pass first puts them back (`clamp_thresholds_`), so what is computed is always in range.
+
+    Raises EgretError for a value or shape out of range, TypeError for a wrong type.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        reset: str = "after",
+        state_reset: str = "threshold",
+        gamma: float = 0.7,
+        eps: float = 1.0,
+        batch_first: bool = False,
+        theta_mean: float = 0.3,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_size = positive_integer("input_size", input_size)
+        self.hidden_size = positive_integer("hidden_size", hidden_size)
+        self.num_layers = positive_integer("num_layers", num_layers)
+        self.options = Options(reset=reset, state_reset=state_reset, gamma=gamma, eps=eps)
+        if not isinstance(batch_first, bool):
+            raise TypeError(f"batch_first must be a bool, not {batch_first!r}")
+        self.batch_first = batch_first
+        if isinstance(theta_mean, bool) or not isinstance(theta_mean, (int, float)):
+            raise TypeError(f"theta_mean must be a number, not {theta_mean!r}")
+        if not 0 < theta_mean < 1:
+            raise EgretError(f"theta_mean must be within (0, 1), both ends excluded, not {theta_mean!r}")
+        self.theta_mean = theta_mean
+        if dtype is not None and not dtype.is_floating_point:
+            raise TypeError(f"dtype must be a floating point type, not {dtype}")
+        units = self.hidden_size
+        for k in range(self.num_layers):
+            shapes = {
+                "weight_ih": (3 * units, self.input_size if k == 0 else units),
+                "weight_hh": (3 * units, units),
+                "bias_ih": (3 * units,),
+                "bias_hh": (3 * units,),
+                "theta": (units,),
+            }
+            for name, shape in shapes.items():
+                value = torch.empty(shape, device=device, dtype=dtype)
+                self.register_parameter(f"{name}_l{k}", nn.Parameter(value))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw fresh initial values from torch's global generator."""
+        mean = self.theta_mean
+        thresholds = torch.distributions.Beta(3 * mean / (1 - mean), 3.0)
+        for k in range(self.num_layers):
+            layer = self.layer_parameters(k)
+            nn.init.xavier_normal_(layer.weight_ih)
+            nn.init.xavier_normal_(layer.weight_hh)
+            layer.bias_ih.zero_()
+            layer.bias_hh.zero_()
+            layer.theta.copy_(thresholds.sample(layer.theta.shape))
+        self.clamp_thresholds_()
+
+    def layer_parameters(self, k: int) -> LayerParameters:
+        """Parameters of layer k, 0 being the one that reads x."""
+        return LayerParameters(*(getattr(self, f"{name}_l{k}") for name in LayerParameters._fields))
+
+    def clamp_thresholds_(self) -> None:
+        """Put every threshold back into [2^-8, 1], in place and unseen by autograd."""
+        for k in range(self.num_layers):
+            # .data: the values saved for a backward pass still pending are in range, hence unchanged.
+            self.layer_parameters(k).theta.data.clamp_(THRESHOLD_MIN, THRESHOLD_MAX)
+
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Run the stack over a window.
+
+        Parameters
+        ----------
+        x : T x B x I (B x T x I with batch_first), T and B at least 1, in the dtype of the parameters.
+        state : (c, y), each num_layers x B x H, as returned for the window before; zeros if None.
+        lengths : B integers, 1..T. Steps beyond a sequence's length are padding: y is zero there, and the
+            state returned is the one after the last real step.
+
+        Returns (y, state): y is T x B x H (B x T x H), the graded events of the last layer.
+        """
+        out = self.forward_layers(x, state, lengths)
+        return out.events[-1], out.state
+
+    def forward_layers(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> StackOutput:
+        """Like `forward`, with the events and the spikes of every layer."""
+        values = self.check_input(x)
+        c0, y0 = self.check_state(state, values)
+        lengths = check_lengths(lengths, values)
+        self.clamp_thresholds_()
+        events, spikes, c_last, y_last = [], [], [], []
+        for k in range(self.num_layers):
+            out = egru_layer(values, c0[k], y0[k], self.layer_parameters(k), self.options, lengths=lengths)
+            values = out.y
+            events.append(out.y.transpose(0, 1) if self.batch_first else out.y)
+            spikes.append(out.o.transpose(0, 1) if self.batch_first else out.o)
+            c_last.append(out.c_last)
+            y_last.append(out.y_last)
+        return StackOutput(events, spikes, (torch.stack(c_last), torch.stack(y_last)))
+
+    def check_input(self, x: Tensor) -> Tensor:
+        """Return x as T x B x I, or raise."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x must be a torch.Tensor, not {type(x).__name__}")
+        order = "B x T x I" if self.batch_first else "T x B x I"
+        if x.dim() != 3 or x.shape[2] != self.input_size or 0 in x.shape:
+            raise EgretError(
+                f"x must be {order} with I = {self.input_size} and T, B at least 1, not of shape {tuple(x.shape)}"
+            )
+        _check_kind("x", x, self.theta_l0)
+        return x.transpose(0, 1) if self.batch_first else x
+
+    def check_state(self, state: State | None, x: Tensor) -> State:
+        """Return the state for x (T x B x I), zeros if None, or raise."""
+        shape = (self.num_layers, x.shape[1], self.hidden_size)
+        if state is None:
+            return x.new_zeros(shape), x.new_zeros(shape)
+        if not (isinstance(state, tuple) and len(state) == 2 and all(isinstance(s, Tensor) for s in state)):
+            raise TypeError("state must be a pair (c, y) of torch.Tensor")
+        for name, value in zip("cy", state, strict=True):
+            if value.shape != shape:
+                raise EgretError(f"state {name} must be of shape {shape}, not {tuple(value.shape)}")
+            _check_kind(f"state {name}", value, self.theta_l0)
+        return state
+
+    def extra_repr(self) -> str:
+        """Sizes and options, for print(module)."""
+        o = self.options
+        return (
+            f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, reset={o.reset!r}, "
+            f"state_reset={o.state_reset!r}, gamma={o.gamma}, eps={o.eps}, batch_first={self.batch_first}"
+        )
+
+
+def positive_integer(name: str, value: int) -> int:
+    """Return value, or raise an error that names it."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if value < 1:
+        raise EgretError(f"{name} must be at least 1, not {value}")
+    return value
+
+
+def check_lengths(lengths: Tensor | None, x: Tensor) -> Tensor | None:
+    """Return lengths as int64 on the device of x (T x B x I), or raise."""
+    if lengths is None:
+        return None
+    if not isinstance(lengths, Tensor):
+        raise TypeError(f"lengths must be a torch.Tensor of integers, not {type(lengths).__name__}")
+    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
+        raise TypeError(f"lengths must hold integers, not {lengths.dtype}")
+    steps, batch, _ = x.shape
+    if lengths.shape != (batch,):
+        raise EgretError(f"lengths must be of shape ({batch},), one per sequence, not {tuple(lengths.shape)}")
+    shortest, longest = (int(v) for v in lengths.aminmax())
+    if shortest < 1 or longest > steps:
+        raise EgretError(
+            f"lengths must be within 1..{steps}, the steps of x, not {shortest if shortest < 1 else longest}"
+        )
+    return lengths.to(device=x.device, dtype=torch.int64)
+
+
+def _check_kind(name: str, value: Tensor, parameter: Tensor) -> None:
+    if value.dtype != parameter.dtype:
+        raise EgretError(f"{name} must be {parameter.dtype} like the parameters, not {value.dtype}")
+    if value.device != parameter.device:
+        raise EgretError(f"{name} must be on {parameter.device} like the parameters, not on {value.device}")

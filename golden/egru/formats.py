@@ -1,0 +1,121 @@
+"""Integer number formats, and the one rounding that exists (docs/numerics.md, sections 1 and 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from egru.errors import EgretError
+
+#: Fraction of the narrowed sums ``a`` and ``q``.
+NARROW_FRAC = 11
+#: Bits of the narrowed sums.
+NARROW_BITS = 16
+#: Fraction of gates, candidate, state and threshold.
+STATE_FRAC = 15
+#: Largest magnitude of gates, candidate, state and threshold.
+STATE_MAX = 32767
+#: Bits of a bias.
+BIAS_BITS = 32
+#: Ends of the range of every chosen fraction (input and weights).
+FRAC_RANGE = (0, 12)
+#: Ends of the range of a weight's bits.
+WEIGHT_BITS_RANGE = (2, 8)
+#: Ends of the range of an event payload's bits.
+EVENT_BITS_RANGE = (2, 8)
+#: Ends of the range of a table's index width.
+TABLE_BITS_RANGE = (4, 12)
+#: Largest number of inputs, units or classes.
+SIZE_MAX = 65535
+#: Largest ``max_steps``: with ``SIZE_MAX`` it keeps every sum of a network inside 64 bits.
+STEPS_MAX = 1 << 24
+
+
+def round_shift(value, shift: int):
+    """Round ``value / 2^shift`` half up, as an arithmetic right shift after adding half.
+
+    ``value`` is an int or an integer array, ``shift`` an int >= 0. This is ``rshr`` of
+    docs/numerics.md; there is no other rounding of integers.
+    """
+    if shift == 0:
+        return value
+    return (value + (1 << (shift - 1))) >> shift
+
+
+def saturate(value, lo: int, hi: int):
+    """Clip an int or an integer array to ``lo .. hi``."""
+    if isinstance(value, np.ndarray):
+        return np.clip(value, lo, hi)
+    return min(max(value, lo), hi)
+
+
+def saturate_signed(value, bits: int):
+    """Clip an int or an integer array to the range of ``bits`` bits, two's complement."""
+    return saturate(value, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+
+def round_half_up(values: np.ndarray) -> np.ndarray:
+    """Compute ``floor(v + 1/2)`` of float64 values exactly, as float64.
+
+    Adding a half first would round twice: 0.49999999999999994 + 0.5 is 1.0 in float64.
+    """
+    below = np.floor(values)
+    return below + (values - below >= 0.5)
+
+
+@dataclass(frozen=True)
+class IntFormat:
+    """An integer format: an integer ``v`` of it stands for the real number ``v * 2^-frac``.
+
+    Parameters
+    ----------
+    bits
+        Width, 1 to 32; a signed format needs at least 2.
+    frac
+        Fraction, 0 to 32.
+    signed
+        Two's complement if true.
+    """
+
+    bits: int
+    frac: int
+    signed: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.signed, bool):
+            raise EgretError(f"signed must be true or false, not {self.signed!r}")
+        low = 2 if self.signed else 1
+        kind = "signed" if self.signed else "unsigned"
+        if type(self.bits) is not int or not low <= self.bits <= 32:
+            raise EgretError(f"bits of a format must be an integer {low}..32 ({kind}), not {self.bits!r}")
+        if type(self.frac) is not int or not 0 <= self.frac <= 32:
+            raise EgretError(f"frac of a format must be an integer 0..32, not {self.frac!r}")
+
+    @property
+    def lo(self) -> int:
+        """Smallest integer of the format."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def hi(self) -> int:
+        """Largest integer of the format."""
+        return (1 << (self.bits - self.signed)) - 1
+
+    def quantise(self, values) -> np.ndarray:
+        """Turn real values into integers of this format (int64): round half up, then saturate.
+
+        Raises
+        ------
+        EgretError
+            If a value is not a finite number.
+        """
+        real = np.asarray(values, dtype=np.float64)
+        if not np.isfinite(real).all():
+            bad = real[~np.isfinite(real)].flat[0]
+            raise EgretError(f"values to quantise must be finite numbers, not {bad}")
+        return np.clip(round_half_up(np.ldexp(real, self.frac)), self.lo, self.hi).astype(np.int64)
+
+    def to_real(self, values) -> np.ndarray:
+        """Real values (float64) of integers at this format's fraction."""
+        return np.ldexp(np.asarray(values, dtype=np.float64), -self.frac)

@@ -1,0 +1,459 @@
+"""The network image: one file that holds every integer of a network (docs/numerics.md, section 7).
+
+It is the only thing that passes from the model to the hardware. All checks are made here, once: whoever
+holds a ``NetworkImage`` holds a valid network.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from egru import container
+from egru.errors import EgretError
+from egru.formats import (
+    BIAS_BITS,
+    EVENT_BITS_RANGE,
+    FRAC_RANGE,
+    NARROW_FRAC,
+    SIZE_MAX,
+    STATE_FRAC,
+    STATE_MAX,
+    STEPS_MAX,
+    TABLE_BITS_RANGE,
+    WEIGHT_BITS_RANGE,
+    IntFormat,
+)
+
+FORMAT = "egret-network-image"
+VERSION = 1
+#: What a readout may answer with: the logits of each step, of the last step, or summed over all steps.
+MODES = ("mean", "last", "every")
+
+_INT32 = IntFormat(BIAS_BITS, 0, True)
+
+
+class ImageError(EgretError):
+    """A network image that breaks a rule of docs/numerics.md."""
+
+
+def _check_int(name: str, value, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ImageError(f"{name} must be an integer {low}..{high}, not {value!r}")
+
+
+def _check_choice(name: str, value, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ImageError(f"{name} must be {' or '.join(repr(item) for item in choices)}, not {value!r}")
+
+
+def _check_array(name: str, value, dtype, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
+    """Return a read-only copy of ``value``, checked for integers, shape and range."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iu":
+        raise ImageError(f"{name} must hold integers, not {array.dtype}")
+    if array.shape != shape:
+        raise ImageError(f"{name} must have shape {shape}, not {array.shape}")
+    outside = (array < low) | (array > high)
+    if outside.any():
+        raise ImageError(f"{name} must be within {low}..{high}, not {array[outside].flat[0]}")
+    array = array.astype(dtype)
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The network input: ``size`` integers of a format of 1..8 bits and fraction 0..12."""
+
+    size: int
+    bits: int
+    frac: int
+    signed: bool
+
+    def __post_init__(self) -> None:
+        _check_int("input.size", self.size, 1, SIZE_MAX)
+        if not isinstance(self.signed, bool):
+            raise ImageError(f"input.signed must be true or false, not {self.signed!r}")
+        _check_int("input.bits", self.bits, 2 if self.signed else 1, 8)
+        _check_int("input.frac", self.frac, *FRAC_RANGE)
+
+    @property
+    def format(self) -> IntFormat:
+        """The format of one input; ``format.quantise`` turns real inputs into those of the network."""
+        return IntFormat(self.bits, self.frac, self.signed)
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """Sizes and formats of a layer. Bits and fractions are those of docs/numerics.md, section 2."""
+
+    inputs: int
+    units: int
+    reset: str = "after"
+    state_reset: str = "threshold"
+    input_weight_bits: int = 8
+    input_weight_frac: int = 7
+    recurrent_weight_bits: int = 8
+    recurrent_weight_frac: int = 7
+    event_bits: int = 8
+    table_bits: int = 10
+
+    def __post_init__(self) -> None:
+        _check_int("layer.inputs", self.inputs, 1, SIZE_MAX)
+        _check_int("layer.units", self.units, 1, SIZE_MAX)
+        _check_choice("layer.reset", self.reset, ("after",))
+        _check_choice("layer.state_reset", self.state_reset, ("threshold",))
+        _check_int("layer.input_weight_bits", self.input_weight_bits, *WEIGHT_BITS_RANGE)
+        _check_int("layer.input_weight_frac", self.input_weight_frac, *FRAC_RANGE)
+        _check_int("layer.recurrent_weight_bits", self.recurrent_weight_bits, *WEIGHT_BITS_RANGE)
+        _check_int("layer.recurrent_weight_frac", self.recurrent_weight_frac, *FRAC_RANGE)
+        _check_int("layer.event_bits", self.event_bits, *EVENT_BITS_RANGE)
+        _check_int("layer.table_bits", self.table_bits, *TABLE_BITS_RANGE)
+
+    @property
+    def input_weight_format(self) -> IntFormat:
+        """The format of an input weight."""
+        return IntFormat(self.input_weight_bits, self.input_weight_frac, True)
+
+    @property
+    def recurrent_weight_format(self) -> IntFormat:
+        """The format of a recurrent weight."""
+        return IntFormat(self.recurrent_weight_bits, self.recurrent_weight_frac, True)
+
+    @property
+    def event_format(self) -> IntFormat:
+        """The format of the payloads that leave the layer."""
+        return IntFormat(self.event_bits, self.event_bits, False)
+
+    @property
+    def threshold_range(self) -> tuple[int, int]:
+        """Ends of a threshold's range: one payload step, so that a fired event is never 0, and 32767."""
+        return 1 << (STATE_FRAC - self.event_bits), STATE_MAX
+
+    def acc_frac(self, input_format: IntFormat) -> int:
+        """Fraction of all sums of the layer (``fa``), where ``input_format`` arrives at it."""
+        return max(
+            NARROW_FRAC,
+            input_format.frac + self.input_weight_frac,
+            self.event_bits + self.recurrent_weight_frac,
+        )
+
+
+@dataclass(frozen=True)
+class ReadoutSpec:
+    """Sizes and format of the readout; ``max_steps`` bounds a sequence in mode ``mean``, else it is 1."""
+
+    classes: int
+    mode: str = "mean"
+    weight_bits: int = 8
+    weight_frac: int = 7
+    max_steps: int = 1
+
+    def __post_init__(self) -> None:
+        _check_int("readout.classes", self.classes, 1, SIZE_MAX)
+        _check_choice("readout.mode", self.mode, MODES)
+        _check_int("readout.weight_bits", self.weight_bits, *WEIGHT_BITS_RANGE)
+        _check_int("readout.weight_frac", self.weight_frac, *FRAC_RANGE)
+        if self.mode == "mean":
+            _check_int("readout.max_steps", self.max_steps, 1, STEPS_MAX)
+        elif type(self.max_steps) is not int or self.max_steps != 1:
+            raise ImageError(f"readout.max_steps must be 1 in mode {self.mode!r}, not {self.max_steps!r}")
+
+    @property
+    def weight_format(self) -> IntFormat:
+        """The format of a readout weight."""
+        return IntFormat(self.weight_bits, self.weight_frac, True)
+
+
+class _ByContents:
+    """Equality by spec and array contents."""
+
+    def __eq__(self, other):
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(
+            np.array_equal(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)
+        )
+
+    __hash__ = None
+
+
+@dataclass(frozen=True, eq=False)
+class Layer(_ByContents):
+    """One layer: its spec, the format of what arrives at it, and its integers.
+
+    Attributes
+    ----------
+    input_weight
+        int8, 3N x I; row ``g*N + u`` is gate g (z, r, candidate) of unit u.
+    recurrent_weight
+        int8, 3N x N, rows as above.
+    bias
+        int32, 4 x N at fraction ``acc_frac``: z, r, candidate's input part, candidate's recurrent part.
+    threshold
+        int16, N, at fraction 15.
+    sigmoid, tanh
+        int16, 2^table_bits, by ascending signed index, at fraction 15.
+    """
+
+    spec: LayerSpec
+    input_format: IntFormat
+    input_weight: np.ndarray
+    recurrent_weight: np.ndarray
+    bias: np.ndarray
+    threshold: np.ndarray
+    sigmoid: np.ndarray
+    tanh: np.ndarray
+
+    #: Names of the tensors.
+    TENSORS: ClassVar[tuple[str, ...]] = (
+        "input_weight",
+        "recurrent_weight",
+        "bias",
+        "threshold",
+        "sigmoid",
+        "tanh",
+    )
+
+    def __post_init__(self) -> None:
+        spec = self.spec
+        units, entries = spec.units, 1 << spec.table_bits
+        weight, recurrent = spec.input_weight_format, spec.recurrent_weight_format
+        rules = {
+            "input_weight": (np.int8, (3 * units, spec.inputs), weight.lo, weight.hi),
+            "recurrent_weight": (np.int8, (3 * units, units), recurrent.lo, recurrent.hi),
+            "bias": (np.int32, (4, units), _INT32.lo, _INT32.hi),
+            "threshold": (np.int16, (units,), *spec.threshold_range),
+            "sigmoid": (np.int16, (entries,), 0, STATE_MAX),
+            "tanh": (np.int16, (entries,), -STATE_MAX, STATE_MAX),
+        }
+        for name, (dtype, shape, low, high) in rules.items():
+            array = _check_array(f"layer.{name}", getattr(self, name), dtype, shape, low, high)
+            object.__setattr__(self, name, array)
+
+    @cached_property
+    def acc_frac(self) -> int:
+        """Fraction of all sums (``fa``)."""
+        return self.spec.acc_frac(self.input_format)
+
+    @property
+    def input_shift(self) -> int:
+        """Left shift of an input sum (``si``)."""
+        return self.acc_frac - self.input_format.frac - self.spec.input_weight_frac
+
+    @property
+    def recurrent_shift(self) -> int:
+        """Left shift of a recurrent sum (``sh``)."""
+        return self.acc_frac - self.spec.event_bits - self.spec.recurrent_weight_frac
+
+    @property
+    def event_format(self) -> IntFormat:
+        """The format of the payloads that leave the layer."""
+        return self.spec.event_format
+
+
+@dataclass(frozen=True, eq=False)
+class Readout(_ByContents):
+    """The readout: its spec, int8 weights (C x N) and int32 biases (C)."""
+
+    spec: ReadoutSpec
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def __post_init__(self) -> None:
+        if np.ndim(self.weight) != 2 or not 1 <= np.shape(self.weight)[1] <= SIZE_MAX:
+            raise ImageError(f"readout.weight must have shape (classes, units), not {np.shape(self.weight)}")
+        classes, fmt = self.spec.classes, self.spec.weight_format
+        weight = _check_array(
+            "readout.weight", self.weight, np.int8, (classes, np.shape(self.weight)[1]), fmt.lo, fmt.hi
+        )
+        bias = _check_array("readout.bias", self.bias, np.int32, (classes,), _INT32.lo, _INT32.hi)
+        object.__setattr__(self, "weight", weight)
+        object.__setattr__(self, "bias", bias)
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkImage(_ByContents):
+    """A whole network, valid by construction.
+
+    Parameters
+    ----------
+    name
+        1 to 64 printable characters.
+    input, layers, readout
+        The parts; each layer must take what the one before it sends.
+    info
+        Free text for people, anything that JSON can hold. Never changes a computed bit.
+
+    Raises
+    ------
+    ImageError
+        If a rule of docs/numerics.md is broken.
+    """
+
+    name: str
+    input: InputSpec
+    layers: tuple[Layer, ...]
+    readout: Readout
+    info: dict
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isprintable() or not 1 <= len(self.name) <= 64:
+            raise ImageError(f"name must be 1 to 64 printable characters, not {self.name!r}")
+        object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "info", _plain_json(self.info))
+        if not self.layers:
+            raise ImageError("layers must hold at least one layer")
+        size, arriving = self.input.size, self.input.format
+        for index, layer in enumerate(self.layers):
+            if layer.spec.inputs != size:
+                raise ImageError(f"layers.{index}.inputs must be {size}, not {layer.spec.inputs}")
+            if layer.input_format != arriving:
+                raise ImageError(f"layers.{index}: what arrives is {arriving}, not {layer.input_format}")
+            size, arriving = layer.spec.units, layer.event_format
+        if self.readout.weight.shape[1] != size:
+            raise ImageError(
+                f"readout.weight must have {size} columns, one per unit, not {self.readout.weight.shape[1]}"
+            )
+
+    @property
+    def logit_frac(self) -> int:
+        """Fraction of the integer logits (in mode ``mean``: of their sum over the steps)."""
+        return self.layers[-1].spec.event_bits + self.readout.spec.weight_frac
+
+
+def _plain_json(info) -> dict:
+    """Return a deep copy of ``info`` as a reader of the file would see it."""
+    if not isinstance(info, dict):
+        raise ImageError(f"info must be a JSON object, not {info!r}")
+    try:
+        return container.strict_json(json.dumps(info, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ImageError(f"info must hold what JSON can hold: {error}") from None
+
+
+def save_image(image: NetworkImage, path: str | Path) -> None:
+    """Write an image. The file appears whole or not at all, and equal images give equal bytes.
+
+    Raises
+    ------
+    EgretError
+        If the file cannot be written.
+    """
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": image.name,
+        "input": asdict(image.input),
+        "layers": [asdict(layer.spec) for layer in image.layers],
+        "readout": asdict(image.readout.spec),
+        "info": image.info,
+    }
+    tensors = {
+        f"layers.{index}.{name}": getattr(layer, name)
+        for index, layer in enumerate(image.layers)
+        for name in Layer.TENSORS
+    }
+    tensors |= {"readout.weight": image.readout.weight, "readout.bias": image.readout.bias}
+    container.write(path, {"egret": json.dumps(description, allow_nan=False)}, tensors)
+
+
+def load_image(path: str | Path) -> NetworkImage:
+    """Read an image, and check everything about it.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read, or breaks a rule of docs/numerics.md; the message begins with the path.
+    """
+    try:
+        metadata, tensors = container.read(path)
+        return _assemble(metadata, tensors)
+    except EgretError as error:
+        raise ImageError(f"{path}: {error}") from None
+
+
+def _assemble(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> NetworkImage:
+    if set(metadata) != {"egret"}:
+        raise ImageError(f"__metadata__ must have the one entry 'egret', not {sorted(metadata)}")
+    description = container.strict_json(metadata["egret"])
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise ImageError(f"format must be {FORMAT!r}: this is no network image")
+    if type(description.get("version")) is not int or description["version"] != VERSION:
+        raise ImageError(f"version must be {VERSION}, not {description.get('version')!r}")
+    _check_keys("the image", description, ("format", "version", "name", "input", "layers", "readout", "info"))
+    if not isinstance(description["layers"], list):
+        raise ImageError("layers must be a list")
+    arriving = _spec(InputSpec, "input", description["input"])
+    specs = []
+    for index, entry in enumerate(description["layers"]):
+        try:
+            specs.append(_spec(LayerSpec, "layer", entry))
+        except ImageError as error:
+            raise ImageError(f"layers.{index}: {error}") from None
+    readout = _spec(ReadoutSpec, "readout", description["readout"])
+
+    units = specs[-1].units if specs else 0
+    expected = {
+        "readout.weight": ("I8", (readout.classes, units)),
+        "readout.bias": ("I32", (readout.classes,)),
+    }
+    for index, spec in enumerate(specs):
+        entries = (1 << spec.table_bits,)
+        expected |= {
+            f"layers.{index}.input_weight": ("I8", (3 * spec.units, spec.inputs)),
+            f"layers.{index}.recurrent_weight": ("I8", (3 * spec.units, spec.units)),
+            f"layers.{index}.bias": ("I32", (4, spec.units)),
+            f"layers.{index}.threshold": ("I16", (spec.units,)),
+            f"layers.{index}.sigmoid": ("I16", entries),
+            f"layers.{index}.tanh": ("I16", entries),
+        }
+    _check_tensors(tensors, expected)
+
+    layers = []
+    fmt = arriving.format
+    for index, spec in enumerate(specs):
+        parts = {name: tensors[f"layers.{index}.{name}"] for name in Layer.TENSORS}
+        try:
+            layers.append(Layer(spec=spec, input_format=fmt, **parts))
+        except ImageError as error:
+            raise ImageError(f"layers.{index}: {error}") from None
+        fmt = spec.event_format
+    return NetworkImage(
+        name=description["name"],
+        input=arriving,
+        layers=tuple(layers),
+        readout=Readout(spec=readout, weight=tensors["readout.weight"], bias=tensors["readout.bias"]),
+        info=description["info"],
+    )
+
+
+def _check_keys(what: str, value, names: tuple[str, ...]) -> None:
+    if not isinstance(value, dict) or set(value) != set(names):
+        have = sorted(value) if isinstance(value, dict) else value
+        raise ImageError(f"{what} must be an object of {', '.join(names)}, not {have!r}")
+
+
+def _spec(kind, name: str, entry):
+    _check_keys(name, entry, tuple(field.name for field in fields(kind)))
+    return kind(**entry)
+
+
+def _check_tensors(tensors: dict[str, np.ndarray], expected: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing:
+        raise ImageError(f"tensors are missing: {', '.join(missing)}")
+    if extra:
+        raise ImageError(f"tensors that no image has: {', '.join(extra)}")
+    for name, (dtype, shape) in expected.items():
+        array = tensors[name]
+        if array.dtype != container.DTYPES[dtype] or array.shape != shape:
+            raise ImageError(
+                f"tensor {name} must be {dtype} of shape {shape}, not {array.dtype} of shape {array.shape}"
+            )

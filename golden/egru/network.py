@@ -1,0 +1,85 @@
+"""A stack of EGRU layers with a linear readout of the last layer's events."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from egru.egru import EGRU, State, check_lengths, positive_integer
+from egru.errors import EgretError
+from egru.functional import length_mask
+
+READOUT_MODES = ("mean", "last", "every")
+
+
+class NetworkOutput(NamedTuple):
+    """What a network computed; all tensors are differentiable."""
+
+    logits: Tensor  #: B x C, or T x B x C for readout="every" (zero beyond a sequence's length)
+    events: list[Tensor]  #: per layer, T x B x H graded events y, zero beyond a sequence's length
+    spikes: list[Tensor]  #: per layer, T x B x H, 1 where a unit fired; the gradient is the surrogate's
+    state: State  #: (c, y), each num_layers x B x H, after the last step of each sequence
+
+
+class Network(nn.Module):
+    """EGRU stack and linear readout.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_classes, num_layers : integers, at least 1.
+    readout : "mean" (of the readout over the steps of each sequence), "last" (the last step of each
+        sequence) or "every" (a result per step).
+    options : keyword arguments of `EGRU`: reset, state_reset, gamma, eps, theta_mean, device, dtype.
+
+    Attributes
+    ----------
+    egru : the `EGRU` stack.
+    readout : torch.nn.Linear from the last layer's events to the classes.
+    readout_mode : the argument `readout`.
+
+    Raises EgretError for a value or shape out of range, TypeError for a wrong type.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_classes: int,
+        num_layers: int = 1,
+        *,
+        readout: str = "mean",
+        **options,
+    ) -> None:
+        super().__init__()
+        if readout not in READOUT_MODES:
+            raise EgretError(f"readout must be one of {READOUT_MODES}, not {readout!r}")
+        if "batch_first" in options:
+            raise TypeError("Network takes T x B x I only; batch_first is an option of EGRU")
+        self.num_classes = positive_integer("num_classes", num_classes)
+        self.readout_mode = readout
+        self.egru = EGRU(input_size, hidden_size, num_layers, **options)
+        theta = self.egru.theta_l0
+        self.readout = nn.Linear(hidden_size, num_classes, device=theta.device, dtype=theta.dtype)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> NetworkOutput:
+        """Run x (T x B x I) from `state` (zeros if None); see `EGRU.forward` for lengths and state."""
+        out = self.egru.forward_layers(x, state, lengths)
+        logits = read_out(self.readout, self.readout_mode, out.events[-1], check_lengths(lengths, x))
+        return NetworkOutput(logits, out.events, out.spikes, out.state)
+
+
+def read_out(readout: nn.Module, mode: str, events: Tensor, lengths: Tensor | None) -> Tensor:
+    """Logits from the last layer's events (T x B x H, zero beyond a sequence's length), see `Network`."""
+    steps, batch, _ = events.shape
+    if mode == "every":
+        logits = readout(events)
+        if lengths is None:
+            return logits
+        return logits.masked_fill(~length_mask(lengths, steps).unsqueeze(2), 0.0)
+    if mode == "last":
+        if lengths is None:
+            return readout(events[-1])
+        return readout(events[lengths - 1, torch.arange(batch, device=events.device)])
+    # The readout is linear: the mean of its results is its result for the mean.
+    divisor = steps if lengths is None else lengths.unsqueeze(1)
+    return readout(events.sum(0) / divisor)

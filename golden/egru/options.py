@@ -1,0 +1,43 @@
+"""The choices that make one EGRU variant; see `Options`."""
+
+import math
+from dataclasses import dataclass
+
+from egru.errors import EgretError
+
+RESETS = ("after", "before")
+STATE_RESETS = ("threshold", "output")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Variant of the unit, and shape of its surrogate gradient.
+
+    Parameters
+    ----------
+    reset : "after" (the authors' kernels: r * (R_g y + b)) or "before" (paper, eq. 1: R_g (r * y)).
+    state_reset : "threshold" (a unit that fires loses theta in the same step) or "output" (paper, eq. 2:
+        the output is subtracted in the next step).
+    gamma : height of the surrogate gradient at the threshold, > 0.
+    eps : slope of the surrogate gradient, > 0; its support is 1/eps to either side of the threshold.
+
+    Raises EgretError, naming the parameter, for any other value.
+    """
+
+    reset: str = "after"
+    state_reset: str = "threshold"
+    gamma: float = 0.7
+    eps: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check every value once, at the border."""
+        if self.reset not in RESETS:
+            raise EgretError(f"reset must be one of {RESETS}, not {self.reset!r}")
+        if self.state_reset not in STATE_RESETS:
+            raise EgretError(f"state_reset must be one of {STATE_RESETS}, not {self.state_reset!r}")
+        for name in ("gamma", "eps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{name} must be a number, not {value!r}")
+            if not (math.isfinite(value) and value > 0):
+                raise EgretError(f"{name} must be finite and greater than 0, not {value!r}")

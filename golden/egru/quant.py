@@ -1,0 +1,364 @@
+"""The quantised network: one code path for quantising a trained network and for training a quantised one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from egru.egru import State, check_lengths
+from egru.errors import EgretError
+from egru.formats import BIAS_BITS, FRAC_RANGE, STATE_FRAC, WEIGHT_BITS_RANGE, IntFormat
+from egru.image import InputSpec, Layer, LayerSpec, NetworkImage, Readout, ReadoutSpec
+from egru.network import Network, NetworkOutput
+from egru.options import Options
+from egru.quant_layer import (
+    LayerNumerics,
+    QuantParameters,
+    length_mask,
+    quant_layer,
+    quantise,
+    to_integers,
+)
+from egru.tables import sigmoid_table, tanh_table
+
+_THRESHOLD = IntFormat(STATE_FRAC, STATE_FRAC, False)
+
+
+class QuantNetwork(nn.Module):
+    """A network that computes, in training and evaluation alike, what the hardware will compute.
+
+    It holds float parameters and fixed formats. Every forward pass turns the parameters into integers
+    and runs the integer model of docs/numerics.md on them, so that its results equal those of
+    ``IntegerNetwork(self.to_image(...))`` in every bit. The backward pass is straight-through; see
+    `egru.quant_layer`. Quantisation after training is `from_float` and nothing else; quantisation-aware
+    training is an optimiser on the same object.
+
+    Make one with `from_float`.
+
+    Attributes
+    ----------
+    egru, readout
+        The float parameters, under the names that they have in `egru.Network`.
+    readout_mode
+        "mean", "last" or "every".
+    input_spec, layer_specs, readout_spec
+        The formats; `choose_fractions` and ``load_state_dict`` replace them.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        input_spec: InputSpec,
+        layer_specs: Sequence[LayerSpec],
+        readout_spec: ReadoutSpec,
+    ) -> None:
+        super().__init__()
+        _check_options(network.egru.options)
+        self.egru = copy.deepcopy(network.egru)
+        self.readout = copy.deepcopy(network.readout)
+        self.readout_mode = network.readout_mode
+        self._set_specs(input_spec, layer_specs, readout_spec)
+
+    @classmethod
+    def from_float(
+        cls,
+        network: Network,
+        *,
+        input_format: IntFormat | None = None,
+        calibration: Tensor | Iterable | None = None,
+        input_bits: int = 8,
+        weight_bits: int | tuple[int, int, int] = 8,
+        event_bits: int = 8,
+        table_bits: int = 10,
+        max_steps: int = 4096,
+    ) -> QuantNetwork:
+        """Quantise a trained network: copy its parameters, and choose the formats that fit them.
+
+        Parameters
+        ----------
+        network
+            With reset="after" and state_reset="threshold".
+        input_format, calibration
+            Either the format of the network input, or real inputs (a tensor or array whose last axis is the
+            input, or an iterable of such) for which the best format of ``input_bits`` bits is chosen:
+            unsigned if none is negative, and with the fraction of the least squared error.
+        weight_bits
+            Bits of all weights, 2..8, or of (input, recurrent, readout) weights.
+        event_bits
+            Bits of an event's payload, 2..8.
+        table_bits
+            Index width of the sigmoid and tanh tables, 4..12.
+        max_steps
+            Longest sequence in readout mode "mean", without meaning in others.
+
+        Raises
+        ------
+        EgretError
+            If an argument is out of range, the network's options are not supported, or a parameter or
+            calibration value is not finite.
+        """
+        if (input_format is None) == (calibration is None):
+            raise EgretError("give either input_format or calibration, and not both")
+        if input_format is None:
+            input_format = choose_input_format(calibration, input_bits)
+        bits = (weight_bits,) * 3 if isinstance(weight_bits, int) else tuple(weight_bits)
+        low, high = WEIGHT_BITS_RANGE
+        if len(bits) != 3 or not all(type(b) is int and low <= b <= high for b in bits):
+            raise EgretError(f"weight_bits must be one or three integers {low}..{high}, not {weight_bits!r}")
+        egru = network.egru
+        layers = [
+            LayerSpec(
+                inputs=egru.input_size if k == 0 else egru.hidden_size,
+                units=egru.hidden_size,
+                input_weight_bits=bits[0],
+                recurrent_weight_bits=bits[1],
+                event_bits=event_bits,
+                table_bits=table_bits,
+            )
+            for k in range(egru.num_layers)
+        ]
+        mode = network.readout_mode
+        quantised = cls(
+            network,
+            InputSpec(egru.input_size, input_format.bits, input_format.frac, input_format.signed),
+            layers,
+            ReadoutSpec(network.num_classes, mode, bits[2], max_steps=max_steps if mode == "mean" else 1),
+        )
+        quantised.choose_fractions()
+        return quantised
+
+    def choose_fractions(self) -> None:
+        """Choose for every weight matrix the fraction of the least squared error, clipping included.
+
+        Done by `from_float`; again after training has moved the weights, if at all: every change of a
+        fraction changes what the network computes.
+        """
+        specs = []
+        for k, spec in enumerate(self.layer_specs):
+            p = self.egru.layer_parameters(k)
+            specs.append(
+                replace(
+                    spec,
+                    input_weight_frac=best_frac(p.weight_ih, spec.input_weight_bits, f"weight_ih_l{k}"),
+                    recurrent_weight_frac=best_frac(
+                        p.weight_hh, spec.recurrent_weight_bits, f"weight_hh_l{k}"
+                    ),
+                )
+            )
+        frac = best_frac(self.readout.weight, self.readout_spec.weight_bits, "readout.weight")
+        self._set_specs(self.input_spec, specs, replace(self.readout_spec, weight_frac=frac))
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> NetworkOutput:
+        """Run real inputs x (T x B x I) through the integer model.
+
+        Arguments and results are those of `egru.Network`. All results are real numbers, exact multiples of
+        the steps of their formats; only the logits of mode "mean" are divided by the length afterwards,
+        which keeps their order. Logits are float64, so that distinct integers stay distinct.
+
+        Raises
+        ------
+        EgretError
+            If shapes do not fit, a value or parameter is not finite, or in mode "mean" a sequence is
+            longer than ``max_steps``.
+        """
+        x = self.egru.check_input(x)
+        c, y = self.egru.check_state(state, x)
+        steps, batch, _ = x.shape
+        lengths = check_lengths(lengths, x)
+        if lengths is None:
+            lengths = torch.full((batch,), steps, device=x.device)
+        else:
+            x = x.masked_fill(~length_mask(lengths, steps).unsqueeze(2), 0.0)
+        limit = self.readout_spec.max_steps
+        if self.readout_mode == "mean" and int(lengths.max()) > limit:
+            raise EgretError(f"a sequence must have at most max_steps = {limit} steps, not {lengths.max()}")
+        self.egru.clamp_thresholds_()
+
+        values = quantise(x, self.input_spec.format, "x").to(x.dtype)
+        events, spikes, c_last, y_last = [], [], [], []
+        for k in range(self.egru.num_layers):
+            numerics = self._numerics(k, x.device)
+            out = quant_layer(
+                values,
+                quantise(c[k], IntFormat(16, STATE_FRAC, True), "state c").to(x.dtype),
+                quantise(y[k], numerics.spec.event_format, "state y").to(x.dtype),
+                self._quantised(k, quantise),
+                numerics,
+                lengths,
+            )
+            values = out.y
+            events.append(out.y)
+            spikes.append(out.o)
+            c_last.append(out.c_last)
+            y_last.append(out.y_last)
+        logits = self._read_out(values.double(), lengths)
+        return NetworkOutput(logits, events, spikes, (torch.stack(c_last), torch.stack(y_last)))
+
+    def to_image(self, name: str, info: dict | None = None) -> NetworkImage:
+        """Make the network image that computes what this module computes now.
+
+        Raises
+        ------
+        EgretError
+            If a parameter is not finite, or ``name`` or ``info`` do not suit an image.
+        """
+        self.egru.clamp_thresholds_()
+        layers = []
+        for k, spec in enumerate(self.layer_specs):
+            integers = self._quantised(k, to_integers)
+            layers.append(
+                Layer(
+                    spec=spec,
+                    input_format=self._arriving(k),
+                    input_weight=_array(integers.weight_ih),
+                    recurrent_weight=_array(integers.weight_hh),
+                    bias=_array(integers.bias),
+                    threshold=_array(integers.theta),
+                    sigmoid=sigmoid_table(spec.table_bits),
+                    tanh=tanh_table(spec.table_bits),
+                )
+            )
+        weight, bias = self._quantised_readout(to_integers)
+        readout = Readout(spec=self.readout_spec, weight=_array(weight), bias=_array(bias))
+        return NetworkImage(
+            name=name, input=self.input_spec, layers=tuple(layers), readout=readout, info=info or {}
+        )
+
+    def get_extra_state(self) -> dict:
+        """Formats, as part of the state dict: plain numbers and strings only."""
+        return {
+            "input": asdict(self.input_spec),
+            "layers": [asdict(spec) for spec in self.layer_specs],
+            "readout": asdict(self.readout_spec),
+        }
+
+    def set_extra_state(self, state: dict) -> None:
+        """Take formats from a state dict."""
+        self._set_specs(
+            InputSpec(**state["input"]),
+            [LayerSpec(**spec) for spec in state["layers"]],
+            ReadoutSpec(**state["readout"]),
+        )
+
+    def _set_specs(self, source: InputSpec, layers: Sequence[LayerSpec], readout: ReadoutSpec) -> None:
+        shapes = [(spec.inputs, spec.units) for spec in layers]
+        egru = self.egru
+        expected = [
+            (egru.input_size if k == 0 else egru.hidden_size, egru.hidden_size)
+            for k in range(egru.num_layers)
+        ]
+        if source.size != egru.input_size or shapes != expected:
+            raise EgretError(
+                f"formats are for layers of (inputs, units) {shapes}, and the network has {expected}"
+            )
+        if (readout.classes, readout.mode) != (self.readout.out_features, self.readout_mode):
+            raise EgretError(
+                f"formats are for {readout.classes} classes in mode {readout.mode!r}, and the network has "
+                f"{self.readout.out_features} in mode {self.readout_mode!r}"
+            )
+        self.input_spec, self.layer_specs, self.readout_spec = source, tuple(layers), readout
+
+    def _arriving(self, k: int) -> IntFormat:
+        return self.input_spec.format if k == 0 else self.layer_specs[k - 1].event_format
+
+    def _numerics(self, k: int, device: torch.device) -> LayerNumerics:
+        spec = self.layer_specs[k]
+        sigmoid, tanh = (
+            torch.from_numpy(table(spec.table_bits).astype(np.float64)).to(device)
+            for table in (sigmoid_table, tanh_table)
+        )
+        return LayerNumerics(spec, self._arriving(k), sigmoid, tanh, self.egru.options)
+
+    def _quantised(self, k: int, convert) -> QuantParameters:
+        """Parameters of layer k by ``convert``: `quantise` for real numbers, `to_integers` for integers."""
+        spec, units = self.layer_specs[k], self.egru.hidden_size
+        p = self.egru.layer_parameters(k)
+        ih, hh = p.bias_ih.double(), p.bias_hh.double()
+        both, inner = slice(0, 2 * units), slice(2 * units, None)
+        bias = torch.cat((ih[both] + hh[both], ih[inner], hh[inner])).view(4, units)
+        return QuantParameters(
+            convert(p.weight_ih, spec.input_weight_format, f"weight_ih_l{k}"),
+            convert(p.weight_hh, spec.recurrent_weight_format, f"weight_hh_l{k}"),
+            convert(bias, IntFormat(BIAS_BITS, spec.acc_frac(self._arriving(k)), True), f"bias of layer {k}"),
+            convert(p.theta, _THRESHOLD, f"theta_l{k}", spec.threshold_range[0]),
+        )
+
+    def _quantised_readout(self, convert) -> tuple[Tensor, Tensor]:
+        spec = self.readout_spec
+        frac = self.layer_specs[-1].event_bits + spec.weight_frac
+        return (
+            convert(self.readout.weight, spec.weight_format, "readout.weight"),
+            convert(self.readout.bias, IntFormat(BIAS_BITS, frac, True), "readout.bias"),
+        )
+
+    def _read_out(self, events: Tensor, lengths: Tensor) -> Tensor:
+        """Logits (float64) of the last layer's events, exact but for the division of mode "mean"."""
+        weight, bias = self._quantised_readout(quantise)
+        steps, batch, _ = events.shape
+        if self.readout_mode == "every":
+            logits = events @ weight.t() + bias
+            return logits.masked_fill(~length_mask(lengths, steps).unsqueeze(2), 0.0)
+        if self.readout_mode == "last":
+            return events[lengths - 1, torch.arange(batch, device=events.device)] @ weight.t() + bias
+        count = lengths.unsqueeze(1)
+        frac = self.layer_specs[-1].event_bits + self.readout_spec.weight_frac
+        largest = float((weight.detach().abs().sum(1) + bias.detach().abs()).max()) * 2.0**frac * steps
+        if largest >= 2**53:
+            raise EgretError(
+                f"the readout's sum over {steps} steps must stay below 2^53, and could reach {largest:.3g}: "
+                "smaller weights or shorter sequences are needed"
+            )
+        return (events.sum(0) @ weight.t() + count * bias) / count
+
+
+def _check_options(options: Options) -> None:
+    for name, supported in (("reset", "after"), ("state_reset", "threshold")):
+        value = getattr(options, name)
+        if value != supported:
+            raise EgretError(f"{name} must be {supported!r} for a quantised network, not {value!r}")
+
+
+def _array(integers: Tensor) -> np.ndarray:
+    return integers.cpu().numpy().astype(np.int64)
+
+
+def best_frac(values: Tensor | np.ndarray, bits: int, name: str, signed: bool = True) -> int:
+    """Choose the fraction 0..12 with the least squared error of quantised ``values``, clipping included.
+
+    Among equals the smallest wins, which leaves the values most room to grow; if all values are
+    0, ``bits - 1``, where the format covers [-1, 1).
+    """
+    values = torch.as_tensor(values).detach().double()
+    if not values.any():
+        return bits - signed
+    errors = {}
+    for frac in range(FRAC_RANGE[0], FRAC_RANGE[1] + 1):
+        quantised = to_integers(values, IntFormat(bits, frac, signed), name) * 2.0**-frac
+        errors[frac] = float((quantised - values).square().sum())
+    return min(errors, key=lambda frac: (errors[frac], frac))
+
+
+def choose_input_format(calibration: Tensor | np.ndarray | Iterable, bits: int = 8) -> IntFormat:
+    """Choose the format of ``bits`` bits that suits real inputs best: see `QuantNetwork.from_float`.
+
+    Raises
+    ------
+    EgretError
+        If there are no inputs, one is not finite, or ``bits`` is out of range.
+    """
+    parts = [calibration] if isinstance(calibration, (Tensor, np.ndarray)) else list(calibration)
+    parts = [torch.as_tensor(part).double().flatten() for part in parts]
+    values = torch.cat(parts) if parts else torch.empty(0)
+    if values.numel() == 0:
+        raise EgretError("calibration must hold at least one input")
+    signed = bool((values < 0).any())
+    low = 2 if signed else 1
+    if type(bits) is not int or not low <= bits <= 8:
+        kind = "signed" if signed else "unsigned"
+        raise EgretError(f"input_bits must be an integer {low}..8 for {kind} inputs, not {bits!r}")
+    return IntFormat(bits, best_frac(values, bits, "calibration", signed), signed)

@@ -1,0 +1,67 @@
+"""The whole network in hardware: a chain of tiles and a readout."""
+
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from egru.errors import EgretError
+from egru.image import NetworkImage
+
+from .config import AcceleratorConfig
+from .readout import ReadoutTile
+from .stream import tap_signature
+from .tile import Tile
+
+
+class Accelerator(wiring.Component):
+    """A network image as a chain of tiles, one for each layer, and a readout behind them.
+
+    Results depend on the image alone; the configuration changes cycles and size.
+
+    Members
+    -------
+    events : In, stream of tokens: the network's input events, TICK after each step, END after each sequence
+    logits : Out, stream of tokens: C logits with ascending index, then TICK (mode "every") or END
+    tap{k} : Out, what layer k sends on, for an observer
+    """
+
+    def __init__(self, image: NetworkImage, config: AcceleratorConfig | None = None):
+        for index, layer in enumerate(image.layers):
+            options = (layer.spec.reset, layer.spec.state_reset)
+            if options != ("after", "threshold"):
+                raise EgretError(
+                    f"layer {index}: the hardware computes reset='after', state_reset='threshold', not {options}"
+                )
+        self.image = image
+        self.config = (config or AcceleratorConfig()).resolve(image)
+        self.tiles = [
+            Tile(layer=layer, lanes=lanes, update_lanes=update, queue_depth=self.config.queue_depth)
+            for layer, lanes, update in zip(image.layers, self.config.lanes, self.config.update_lanes, strict=True)
+        ]
+        self.readout = ReadoutTile(
+            readout=image.readout,
+            events=image.layers[-1].event_format,
+            lanes=self.config.readout_lanes,
+            queue_depth=self.config.queue_depth,
+        )
+        members = {
+            "events": In(stream.Signature(self.tiles[0].i.payload.shape())),
+            "logits": Out(stream.Signature(self.readout.o.payload.shape())),
+        }
+        for number, tile in enumerate(self.tiles):
+            members[f"tap{number}"] = Out(tap_signature(tile.o.payload.shape()))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        upstream = flipped(self.events)
+        for number, tile in enumerate(self.tiles):
+            m.submodules[f"layer{number}"] = tile
+            connect(m, upstream, tile.i)
+            tap = getattr(self, f"tap{number}")
+            m.d.comb += [tap.strobe.eq(tile.o.valid & tile.o.ready), tap.token.eq(tile.o.payload)]
+            upstream = tile.o
+        m.submodules.readout = self.readout
+        connect(m, upstream, self.readout.i)
+        connect(m, self.readout.o, flipped(self.logits))
+        return m

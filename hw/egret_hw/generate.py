@@ -1,0 +1,136 @@
+"""Writes an accelerator as Verilog, with a JSON sidecar that says all a program must know about it."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import amaranth
+from amaranth.back import verilog
+from amaranth.hdl import Shape
+from amaranth.lib import data
+
+from egru.errors import EgretError
+from egru.image import NetworkImage
+
+from .accelerator import Accelerator
+from .config import AcceleratorConfig
+
+TOP = "accelerator"
+SIDECAR_VERSION = 1
+
+
+def generate(image: NetworkImage, directory: str | Path, config: AcceleratorConfig | None = None) -> dict[str, Any]:
+    """Write `accelerator.v` and `accelerator.json` into `directory` and return the sidecar.
+
+    Both files appear complete or not at all. Raises EgretError where the configuration does not suit the image
+    or the directory cannot be written.
+    """
+    accelerator = Accelerator(image, config)
+    text = verilog.convert(accelerator, name=TOP, emit_src=False)
+    sidecar = describe(accelerator)
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _write(directory / f"{TOP}.v", text)
+        _write(directory / f"{TOP}.json", json.dumps(sidecar, indent=2) + "\n")
+    except OSError as error:
+        raise EgretError(f"cannot write to directory {directory}: {error.strerror}") from None
+    return sidecar
+
+
+def describe(accelerator: Accelerator) -> dict[str, Any]:
+    """The sidecar: parameters, ports with field offsets, memories and versions."""
+    image, config = accelerator.image, accelerator.config
+    ports = {
+        "events": {"kind": "stream", "direction": "in", **_fields(accelerator.events.payload.shape())},
+        "logits": {"kind": "stream", "direction": "out", **_fields(accelerator.logits.payload.shape())},
+    }
+    for number, tile in enumerate(accelerator.tiles):
+        ports[f"tap{number}"] = {"kind": "tap", "direction": "out", **_fields(tile.o.payload.shape())}
+    return {
+        "format": "egret-sidecar",
+        "version": SIDECAR_VERSION,
+        "top": TOP,
+        "parameters": {
+            **asdict(config),
+            "row_words": [tile.geometry.words for tile in accelerator.tiles],
+            "readout_row_words": accelerator.readout.geometry.words,
+        },
+        "image": {
+            "name": image.name,
+            "input": asdict(image.input),
+            "layers": [asdict(layer.spec) for layer in image.layers],
+            "readout": asdict(image.readout.spec),
+            "logit_frac": image.logit_frac,
+        },
+        "ports": ports,
+        "memories": memories(accelerator),
+        "versions": {"egret-hdl": _version(), "amaranth": amaranth.__version__},
+    }
+
+
+def memories(accelerator: Accelerator) -> list[dict[str, Any]]:
+    """Every memory of the design: path of its instance, what it holds, words, bits per word, and how many like it."""
+    found = []
+
+    def add(path: str, holds: str, words: int, width: int, count: int = 1) -> None:
+        found.append(
+            {"path": path, "holds": holds, "words": words, "width": width, "count": count, "bits": words * width * count}
+        )
+
+    for number, tile in enumerate(accelerator.tiles):
+        base, spec, lanes = f"layer{number}", tile.layer.spec, tile.update_lanes
+        groups = -(-spec.units // lanes)
+        token, recurrent = Shape.cast(tile.i.payload.shape()).width, 0
+        recurrent = spec.event_bits + max(1, (spec.units - 1).bit_length())
+        add(f"{base}.queue", "waiting tokens", tile.queue_depth, token)
+        add(f"{base}.recurrent", "recurrent events", max(spec.units, 3), recurrent)
+        words = (spec.inputs + spec.units) * tile.geometry.words
+        add(f"{base}.weights", "weights", words, tile.lanes * tile.weight_bits)
+        for set_, bits in zip(("input", "recurrent"), tile.sum_bits, strict=True):
+            add(f"{base}.macs", f"{set_} sums", 2 * tile.geometry.words, bits, tile.lanes)
+        add(f"{base}.update.sigmoid", "sigmoid table", len(tile.layer.sigmoid), 15, lanes)
+        add(f"{base}.update.tanh", "tanh table", len(tile.layer.tanh), 16, lanes)
+        add(f"{base}.update.bias", "biases", groups, tile.update.biases.layout.size)
+        add(f"{base}.update.threshold", "thresholds", groups, tile.update.thresholds.layout.size)
+        add(f"{base}.update.state", "state c", groups, 16 * lanes)
+        add(f"{base}.encoder", "groups with events", max(groups + 1, 3), tile.encoder.result_layout.size)
+    readout = accelerator.readout
+    add("readout.queue", "waiting tokens", readout.queue_depth, Shape.cast(readout.i.payload.shape()).width)
+    width = readout.lanes * readout.readout.spec.weight_bits
+    add("readout.weights", "weights", readout.units * readout.geometry.words, width)
+    add("readout.macs", "sums", 2 * readout.geometry.words, readout.sum_bits, readout.lanes)
+    add("readout.scan", "biases", readout.classes, readout.scan.bias_bits)
+    return found
+
+
+def _fields(layout: data.StructLayout) -> dict[str, Any]:
+    fields = []
+    for name, field in layout:
+        shape = Shape.cast(field.shape)
+        fields.append({"name": name, "offset": field.offset, "width": shape.width, "signed": shape.signed})
+    return {"width": layout.size, "fields": fields}
+
+
+def _version() -> str:
+    try:
+        return version("egret-hdl")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a whole file or none."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,248 @@
+"""From pre-activation sums to events: the update of P units per cycle (docs/numerics.md, section 3)."""
+
+import numpy as np
+from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from egru.image import Layer
+
+from .arithmetic import half, pipe, saturate, strobe_pipe
+from .memory import READ_LATENCY, Ram, Rom
+from .multiplier import MULTIPLY_LATENCY, Multiplier
+from .stream import index_shape
+from .sum_gather import GATHER_LATENCY
+from .widths import signed_bits
+
+# Formats that docs/numerics.md fixes.
+_GATE_BITS = 15
+_NARROW_BITS, _NARROW_FRAC = 16, 11
+_STATE_BITS, _STATE_FRAC = 16, 15
+
+
+def result_layout(*, units: int, lanes: int, event_bits: int) -> data.StructLayout:
+    """What an update gives for one group of `lanes` units.
+
+    Members
+    -------
+    group : number of the group; its units are group * lanes + 0 .. lanes - 1
+    last : 1 = the step's last group
+    fired : a bit for each unit
+    values : payload of each unit; meaningless where it did not fire
+    """
+    return data.StructLayout(
+        {
+            "group": index_shape(-(-units // lanes)),
+            "last": 1,
+            "fired": lanes,
+            "values": data.ArrayLayout(unsigned(event_bits), lanes),
+        }
+    )
+
+
+class NeuronUpdate(wiring.Component):
+    """Updates P units per cycle and says which of them fired.
+
+    A pipeline without stalls: :data:`LATENCY` cycles from a group's sums to its result, one group per cycle. It holds the layer's
+    biases, thresholds, tables and the private state c, which never leaves it. Roundings are those of
+    docs/numerics.md, each a half added before an arithmetic shift; nothing overflows.
+
+    Parameters
+    ----------
+    layer : the layer's integers and formats
+    lanes : P
+    sums : layout of the two sums of a position (set0 input, set1 recurrent)
+
+    Members
+    -------
+    ahead_group : In, number of a group, `GATHER_LATENCY` cycles before the sums
+    strobe, group, last, positions : In, the sums, position 3k + g for gate g of the group's unit k
+    has_input, has_recurrent : In, held during an update: 0 = that set got no event, so its sums count as zero
+    fresh : In, held during an update: 1 = first step of a sequence, so the state counts as zero
+    result_strobe, result : Out, :func:`result_layout`
+    """
+
+    LATENCY = 3 + READ_LATENCY + MULTIPLY_LATENCY + 2 + READ_LATENCY + 1 + MULTIPLY_LATENCY + 3
+
+    def __init__(self, *, layer: Layer, lanes: int, sums: data.StructLayout):
+        self.layer = layer
+        self.lanes = lanes
+        self.units = layer.spec.units
+        self.groups = -(-self.units // lanes)
+        group = index_shape(self.groups)
+        self.result_layout = result_layout(units=self.units, lanes=lanes, event_bits=layer.spec.event_bits)
+        super().__init__(
+            {
+                "ahead_group": In(group),
+                "strobe": In(1),
+                "group": In(group),
+                "last": In(1),
+                "positions": In(data.ArrayLayout(sums, 3 * lanes)),
+                "has_input": In(1),
+                "has_recurrent": In(1),
+                "fresh": In(1),
+                "result_strobe": Out(1),
+                "result": Out(self.result_layout),
+            }
+        )
+
+    @property
+    def biases(self) -> "_Parameters":
+        """Biases with the rounding halves added, per group of units: (z, r, a, q) of each."""
+        layer = self.layer
+        gate_half, narrow_half = half(self._gate_shift), half(self._narrow_shift)
+        rounded = layer.bias.astype(np.int64) + np.array([[gate_half], [gate_half], [narrow_half], [narrow_half]])
+        return _Parameters(rounded.T, self.lanes, signed(signed_bits(np.abs(rounded).max())))
+
+    @property
+    def thresholds(self) -> "_Parameters":
+        """Thresholds, per group of units."""
+        return _Parameters(self.layer.threshold.astype(np.int64)[:, None], self.lanes, unsigned(_STATE_FRAC))
+
+    @property
+    def _gate_shift(self) -> int:
+        return self.layer.acc_frac - (self.layer.spec.table_bits - 4)
+
+    @property
+    def _narrow_shift(self) -> int:
+        return self.layer.acc_frac - _NARROW_FRAC
+
+    def elaborate(self, platform):
+        m = Module()
+        layer, lanes, k = self.layer, self.lanes, self.layer.spec.table_bits
+        input_shift, recurrent_shift = layer.input_shift, layer.recurrent_shift
+
+        # Control beside the data: where a group's strobe and number are, so many cycles after its sums.
+        strobes, numbers = [self.strobe], [self.group]
+        for stage in range(self.LATENCY):
+            strobes.append(strobe_pipe(m, strobes[-1], f"strobe_{stage + 1}", 1))
+            numbers.append(pipe(m, numbers[-1], f"group_{stage + 1}"))
+
+        m.submodules.bias = bias_rom = self.biases.rom()
+        biases = data.View(self.biases.layout, bias_rom.data0)
+        m.d.comb += bias_rom.address0.eq(pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY))
+
+        # Stages, counted in cycles from the sums.
+        at_index = 3
+        at_gates = at_index + READ_LATENCY
+        at_candidate_index = at_gates + MULTIPLY_LATENCY + 2
+        at_candidate = at_candidate_index + READ_LATENCY
+        at_state = at_candidate + 1 + MULTIPLY_LATENCY + 1
+        at_result = at_state + 2
+        if at_result != self.LATENCY:
+            raise RuntimeError(f"the pipeline has {at_result} stages, not LATENCY = {self.LATENCY}")
+
+        m.submodules.threshold = threshold_rom = self.thresholds.rom()
+        thresholds = data.View(self.thresholds.layout, threshold_rom.data0)
+        m.d.comb += threshold_rom.address0.eq(numbers[at_state - READ_LATENCY])
+        m.submodules.state = state = Ram(shape=lanes * _STATE_BITS, depth=self.groups)
+        m.d.comb += [
+            state.address.eq(numbers[at_candidate - READ_LATENCY]),
+            state.write_enable.eq(strobes[at_result]),
+            state.write_address.eq(numbers[at_result]),
+        ]
+        m.d.comb += [
+            self.result_strobe.eq(strobes[at_result]),
+            self.result.group.eq(numbers[at_result]),
+            self.result.last.eq(pipe(m, self.last, "last", at_result)),
+        ]
+
+        for lane in range(lanes):
+
+            def stage(value, name, stages=1, lane=lane):
+                return pipe(m, value, f"lane{lane}_{name}", stages)
+
+            sums = [self.positions[3 * lane + gate] for gate in range(3)]
+            with_input = [Mux(self.has_input, gate.set0, 0).shift_left(input_shift) for gate in sums]
+            with_recurrent = [Mux(self.has_recurrent, gate.set1, 0).shift_left(recurrent_shift) for gate in sums]
+            bias = [biases[lane][place] for place in range(4)]
+
+            # Sums, biases and halves; then the narrowing shifts. z and r become table indices.
+            parts = {
+                "z": (with_input[0] + with_recurrent[0], bias[0]),
+                "r": (with_input[1] + with_recurrent[1], bias[1]),
+                "a": (with_input[2], bias[2]),
+                "q": (with_recurrent[2], bias[3]),
+            }
+            sum_ = {
+                name: stage(stage(total, f"{name}_parts") + stage(offset, f"{name}_bias"), f"{name}_sum")
+                for name, (total, offset) in parts.items()
+            }
+            z_index = stage(saturate(sum_["z"].shift_right(self._gate_shift), k), "z_index")
+            r_index = stage(saturate(sum_["r"].shift_right(self._gate_shift), k), "r_index")
+            a = stage(saturate(sum_["a"].shift_right(self._narrow_shift), _NARROW_BITS), "a")
+            q = stage(saturate(sum_["q"].shift_right(self._narrow_shift), _NARROW_BITS), "q")
+
+            # Both gates share one table through its two ports.
+            sigmoid = Rom(shape=unsigned(_GATE_BITS), contents=layer.sigmoid.tolist(), ports=2)
+            m.submodules[f"sigmoid{lane}"] = sigmoid
+            m.d.comb += [sigmoid.address0.eq(_entry(z_index, k)), sigmoid.address1.eq(_entry(r_index, k))]
+            z, r = sigmoid.data0, sigmoid.data1
+
+            # Candidate: a + r * q at fraction 26, rounded once to the index of the tanh table.
+            m.submodules[f"reset_product{lane}"] = reset = Multiplier(a_bits=_GATE_BITS + 1, b_bits=_NARROW_BITS)
+            m.d.comb += [reset.a.eq(r), reset.b.eq(stage(q, "q_wait", READ_LATENCY))]
+            candidate_shift = _NARROW_FRAC + _GATE_BITS - (k - 3)
+            a_rounded = stage(a, "a_wait", READ_LATENCY + MULTIPLY_LATENCY).shift_left(_GATE_BITS) + half(candidate_shift)
+            candidate = stage(reset.product + a_rounded, "candidate")
+            g_index = stage(saturate(candidate.shift_right(candidate_shift), k), "g_index")
+            m.submodules[f"tanh{lane}"] = tanh = Rom(shape=signed(_STATE_BITS), contents=layer.tanh.tolist())
+            m.d.comb += tanh.address0.eq(_entry(g_index, k))
+            g = tanh.data0
+
+            # State: g + z * (c - g), which lies between the old state and the candidate.
+            old = Mux(self.fresh, 0, state.data.word_select(lane, _STATE_BITS).as_signed())
+            difference = stage(old - g, "difference")
+            m.submodules[f"keep_product{lane}"] = keep = Multiplier(a_bits=_GATE_BITS + 1, b_bits=_STATE_BITS + 1)
+            m.d.comb += [keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)), keep.b.eq(difference)]
+            moved = (keep.product + half(_GATE_BITS)).shift_right(_GATE_BITS)
+            potential = Signal(signed(_STATE_BITS), name=f"lane{lane}_potential", reset_less=True)
+            m.d.sync += potential.eq(stage(g, "g_wait", 1 + MULTIPLY_LATENCY) + moved)
+
+            # Threshold: strictly above it a unit fires, pays the threshold, and sends its rounded potential.
+            threshold = thresholds[lane][0]
+            fired = stage(potential > threshold, "above")
+            kept = stage(potential, "kept")
+            paid = stage(potential - threshold, "paid")
+            value = stage(self._payload(potential), "value")
+            # The last group may be part empty.
+            always = (self.groups - 1) * lanes + lane < self.units
+            real = Const(1) if always else numbers[at_state + 1] != self.groups - 1
+            m.d.comb += [
+                self.result.fired[lane].eq(stage(fired & real, "fired")),
+                self.result["values"][lane].eq(stage(value, "payload")),
+                state.write_data.word_select(lane, _STATE_BITS).eq(stage(Mux(fired, paid, kept), "state")),
+            ]
+        return m
+
+    def _payload(self, potential):
+        """Potential rounded to the event's bits; the largest value stands for everything above it."""
+        bits = self.layer.spec.event_bits
+        shift = _STATE_FRAC - bits
+        rounded = (potential + half(shift)).shift_right(shift)
+        return Mux(rounded > (1 << bits) - 1, Const((1 << bits) - 1, bits), rounded[:bits])
+
+
+class _Parameters:
+    """Numbers per unit, laid out as one memory word per group of units."""
+
+    def __init__(self, numbers: np.ndarray, lanes: int, shape):
+        """`numbers` is units x numbers per unit."""
+        units, each = numbers.shape
+        padded = np.zeros((-(-units // lanes) * lanes, each), dtype=np.int64)
+        padded[:units] = numbers
+        self.layout = data.ArrayLayout(data.ArrayLayout(shape, each), lanes)
+        mask = (1 << shape.width) - 1
+        self.contents = [
+            sum((int(number) & mask) << (shape.width * place) for place, number in enumerate(group.flat))
+            for group in padded.reshape(-1, lanes, each)
+        ]
+
+    def rom(self) -> Rom:
+        """The memory that holds them."""
+        return Rom(shape=unsigned(self.layout.size), contents=self.contents)
+
+
+def _entry(index, bits: int):
+    """Entry number of a signed table index: tables begin with the most negative one."""
+    return (index ^ (1 << (bits - 1)))[:bits]

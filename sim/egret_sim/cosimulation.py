@@ -1,0 +1,260 @@
+"""Runs sequences through an accelerator in Verilator and compares every token with the golden model.
+
+The simulation is a process of its own (:mod:`egret_sim.benches.whole`), which writes the tokens that it saw to files.
+They are read and compared here, while it goes on, so that the first mismatch stops it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from egret_sim import harness
+from egret_sim.build import Simulation, SimulationError, build, build_root
+from egret_sim.scoreboard import LOGITS, GoldenTrace, Scoreboard
+from egret_sim.tokens import sequence_tokens
+
+#: Cycles without any token after which a run is given up, unless the caller knows better.
+DEFAULT_PATIENCE_CYCLES = 20_000
+#: Silent cycles behind the last END, in which a token too many would show.
+SETTLE_CYCLES = 400
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """Random gaps: after a token (or, at the sink, a ready cycle) one follows with a chance of ``chance``/256.
+
+    Its length is 1 + (a random number masked with ``mask``) cycles, so a mask of 15 gives 1 to 16.
+    """
+
+    chance: int = 40
+    mask: int = 15
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.chance <= 255:
+            raise ValueError(f"chance must be in 1..255, not {self.chance}")
+        if not 0 <= self.mask < 1 << 16:
+            raise ValueError(f"mask must be in 0..65535, not {self.mask}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    sequences: int
+    cycle: int
+    mismatches: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a run.
+
+    ``cycles`` runs from reset to the last END; ``sequence_ends`` holds the cycle of each END of the logits.
+    ``timeout`` says what the run was waiting for when it stood still, and ``problem`` what else went wrong.
+    """
+
+    scoreboard: Scoreboard
+    cycles: int
+    seconds: float
+    sequence_ends: list[int]
+    finished: bool
+    timeout: str | None
+    problem: str | None
+    directory: Path
+
+    @property
+    def passed(self) -> bool:
+        """True if the run came to its end, something was compared, and no bit differed."""
+        board = self.scoreboard
+        return self.finished and not self.timeout and not self.problem and not board.mismatches and board.compared > 0
+
+
+class _Reader:
+    """Reads the tokens that the bench appends to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+
+    def read(self) -> np.ndarray:
+        """What is new: an array of (token, cycle) rows."""
+        if not self.path.exists():
+            return np.zeros((0, 2), np.uint64)
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            data = file.read()
+        data = data[: len(data) // 16 * 16]
+        self.offset += len(data)
+        return np.frombuffer(data, "<u8").reshape(-1, 2)
+
+
+def build_bench(
+    verilog: Path | str,
+    sidecar: Mapping[str, Any],
+    *,
+    waves: bool = False,
+    optimise: str = "fast",
+    root: Path | None = None,
+) -> Simulation:
+    """Build the harness around an accelerator.
+
+    Arguments: ``verilog`` is the path of the generated file, or its text; the others are those of
+    :func:`egret_sim.build.build`.
+    """
+    text = verilog.read_text() if isinstance(verilog, Path) else verilog
+    return build(
+        harness.PARTS,
+        top=harness.TOP,
+        texts={"accelerator.v": text, "bench.sv": harness.write_top(sidecar)},
+        public=harness.PUBLIC,
+        optimise=optimise,
+        waves=waves,
+        timing=True,
+        root=root,
+    )
+
+
+def run_bench(
+    simulation: Simulation,
+    sidecar: Mapping[str, Any],
+    sequences: Sequence[np.ndarray],
+    traces: Iterable[GoldenTrace],
+    *,
+    every: bool = False,
+    seed: int = 0,
+    stalls: Stalls | None = None,
+    patience: int = DEFAULT_PATIENCE_CYCLES,
+    stop_at_mismatch: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+    directory: Path | None = None,
+) -> Outcome:
+    """Play ``sequences`` back to back, without a reset between them, and compare all that comes back.
+
+    Arguments:
+        simulation: a bench from :func:`build_bench`.
+        sidecar: the accelerator's sidecar.
+        sequences: integer arrays, steps x inputs.
+        traces: the golden trace of each of them (a container).
+        every: whether the readout answers in every step.
+        seed: of the stalls: the same seed gives the same run, cycle for cycle.
+        stalls: gaps in the events and pauses of the sink for logits; None for none, as cycle figures need it.
+        patience: cycles without any token after which the run is given up.
+        stop_at_mismatch: end the run soon after the first mismatch.
+        progress: is called now and then with how far the run is.
+        directory: where log, waveform and recordings stay; by default they are removed after a run that passed.
+
+    Raises SimulationError where the simulation itself broke down.
+    """
+    ports = harness.layouts(sidecar)
+    taps = harness.tap_names(sidecar)
+    kept = directory
+    if directory is None:
+        runs = build_root() / "runs"
+        runs.mkdir(parents=True, exist_ok=True)
+        directory = Path(tempfile.mkdtemp(prefix="run-", dir=runs))
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("stop", "status.json", *(f"{name}.bin" for name in (LOGITS, *taps))):
+        (directory / name).unlink(missing_ok=True)
+    words = [sequence_tokens(ports["events"], x) for x in sequences]
+    np.save(directory / "stimulus.npy", np.concatenate(words) if words else np.zeros(0, np.uint64))
+    settings = {
+        "taps": taps,
+        "sequences": len(sequences),
+        "seed": seed,
+        "stalls": {"chance": stalls.chance, "mask": stalls.mask} if stalls else None,
+        "settle": SETTLE_CYCLES,
+        "patience": max(patience, SETTLE_CYCLES + 1),
+    }
+    (directory / "settings.json").write_text(json.dumps(settings))
+
+    board = Scoreboard(traces, layers=len(taps), every=every)
+    readers = {name: _Reader(directory / f"{name}.bin") for name in (LOGITS, *taps)}
+    ends: list[int] = []
+
+    def compare() -> None:
+        for name, reader in readers.items():
+            rows = reader.read()
+            if not len(rows):
+                continue
+            kind, index, value = ports[name].decode(rows[:, 0])
+            cycles = rows[:, 1].astype(np.int64)
+            if name == LOGITS:
+                ends.extend(cycles[kind == 2].tolist())
+            board.feed(name, kind, index, value, cycles)
+
+    started = time.monotonic()
+    worker = _Worker(simulation, directory, seed)
+    worker.start()
+    try:
+        while worker.is_alive():
+            worker.join(0.1)
+            compare()
+            if board.mismatches and stop_at_mismatch:
+                (directory / "stop").touch()
+            if progress:
+                status = _status(directory)
+                progress(Progress(status.get("sequences", 0), status.get("cycle", 0), board.mismatches))
+    except BaseException:
+        (directory / "stop").touch()
+        worker.join()
+        raise
+    compare()
+    status = _status(directory)
+    if not status or ("stuck" not in status and "broken" not in status and worker.error):
+        # The bench did not come to a verdict: what is wrong is the simulation, not the accelerator.
+        raise worker.error or SimulationError(f"the simulation left no status; see {directory}")
+    stopped = board.mismatches > 0 and not status["finished"]
+    if not stopped:
+        board.finish()
+    outcome = Outcome(
+        scoreboard=board,
+        cycles=ends[-1] if ends else status["cycle"],
+        seconds=time.monotonic() - started,
+        sequence_ends=ends,
+        finished=status["finished"],
+        timeout=status.get("stuck"),
+        problem=status.get("broken"),
+        directory=directory,
+    )
+    if kept is None and outcome.passed:
+        shutil.rmtree(directory, ignore_errors=True)
+    return outcome
+
+
+class _Worker(threading.Thread):
+    """Waits for the simulation's process."""
+
+    def __init__(self, simulation: Simulation, directory: Path, seed: int) -> None:
+        super().__init__(name="simulation")
+        self.simulation = simulation
+        self.directory = directory
+        self.seed = seed
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.simulation.run(
+                "egret_sim.benches.whole",
+                seed=self.seed,
+                run_directory=self.directory,
+                environment={"EGRET_RUN": str(self.directory)},
+            )
+        except Exception as error:
+            self.error = error
+
+
+def _status(directory: Path) -> dict[str, Any]:
+    try:
+        return json.loads((directory / "status.json").read_text())
+    except FileNotFoundError:
+        return {}

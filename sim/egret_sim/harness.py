@@ -1,0 +1,112 @@
+"""The harness around an accelerator: written for the ports that its sidecar describes.
+
+The parts (player, sink, recorder) are fixed SystemVerilog files beside this one. What is written here is the top,
+which has as many recorders as the accelerator has taps, and their widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from egret_sim.build import PACKAGE
+from egret_sim.tokens import TokenLayout
+
+TOP = "egret_bench"
+PARTS = [PACKAGE / name for name in ("random.sv", "player.sv", "sink.sv", "recorder.sv")]
+
+#: Tokens in one row of the player's memory, rows of it, and the same of a recorder. A row is what one access
+#: from Python moves.
+PLAYER_SLOTS, PLAYER_ROWS = 32, 512
+RECORDER_SLOTS, RECORDER_ROWS = 16, 1024
+#: A bench that looks at the harness at least this often (in cycles) never lets the player run dry, and reads
+#: every recorder before it wraps: a stream moves at most one token in a cycle.
+POLL_CYCLES = 6000
+
+#: What Python reaches in the harness.
+PUBLIC = [
+    *((TOP, name) for name in ("rst", "cycle", "idle")),
+    *(("egret_player", name) for name in ("memory", "filled", "played", "seed", "gap_chance", "gap_mask")),
+    *(("egret_player", name) for name in ("valid", "ready")),
+    *(("egret_sink", name) for name in ("seed", "gap_chance", "gap_mask", "broken", "broken_cycle")),
+    *(("egret_sink", name) for name in ("valid", "ready")),
+    *(("egret_recorder", name) for name in ("memory", "count", "ends")),
+]
+
+
+def tap_names(sidecar: Mapping[str, Any]) -> list[str]:
+    """Names of the taps, layer by layer."""
+    names = [name for name, port in sidecar["ports"].items() if port["kind"] == "tap"]
+    return sorted(names, key=lambda name: int(name.removeprefix("tap")))
+
+
+def layouts(sidecar: Mapping[str, Any]) -> dict[str, TokenLayout]:
+    """Token layout of every port of the accelerator that carries tokens."""
+    return {
+        name: TokenLayout.from_port(port)
+        for name, port in sidecar["ports"].items()
+        if port["kind"] in ("stream", "tap")
+    }
+
+
+def write_top(sidecar: Mapping[str, Any], *, accelerator: str = "accelerator") -> str:
+    """SystemVerilog of the harness's top module for an accelerator with this sidecar."""
+    ports = layouts(sidecar)
+    taps = tap_names(sidecar)
+    events, logits = ports["events"].width, ports["logits"].width
+    lines = [
+        "// The bench of a whole accelerator: a clock, a source of events, a sink for logits, and recorders.",
+        f"module {TOP};",
+        "    logic clk = 0;",
+        "    logic rst = 1;",
+        "    always #5ns clk = !clk;",
+        "",
+        "    // Cycles since reset, and cycles since any token moved.",
+        "    longint unsigned cycle = 0;",
+        "    longint unsigned idle = 0;",
+        "",
+        f"    logic [{events - 1}:0] events_payload;",
+        "    logic events_valid, events_ready;",
+        f"    logic [{logits - 1}:0] logits_payload;",
+        "    logic logits_valid, logits_ready;",
+    ]
+    for tap in taps:
+        lines += [f"    logic {tap}_strobe;", f"    logic [{ports[tap].width - 1}:0] {tap}_token;"]
+    connections = ["clk(clk)", "rst(rst)"]
+    for stream in ("events", "logits"):
+        connections += [f"{stream}__{part}({stream}_{part})" for part in ("payload", "valid", "ready")]
+    for tap in taps:
+        connections += [f"{tap}__{part}({tap}_{part})" for part in ("strobe", "token")]
+    moved = ["events_valid && events_ready", "logits_valid && logits_ready", *(f"{tap}_strobe" for tap in taps)]
+    lines += [
+        "",
+        f"    {accelerator} dut (",
+        ",\n".join(f"        .{connection}" for connection in connections),
+        "    );",
+        "",
+        f"    egret_player #(.TOKEN_BITS({events}), .SLOTS({PLAYER_SLOTS}), .ROWS({PLAYER_ROWS})) player (",
+        "        .clk, .rst, .payload(events_payload), .valid(events_valid), .ready(events_ready)",
+        "    );",
+        f"    egret_sink #(.TOKEN_BITS({logits})) sink (",
+        "        .clk, .rst, .cycle, .payload(logits_payload), .valid(logits_valid), .ready(logits_ready)",
+        "    );",
+    ]
+    recorded = {"logits": ("logits_valid && logits_ready", "logits_payload")}
+    recorded |= {tap: (f"{tap}_strobe", f"{tap}_token") for tap in taps}
+    for name, (strobe, token) in recorded.items():
+        kind = ports[name].kind
+        lines += [
+            "    egret_recorder #(",
+            f"        .TOKEN_BITS({ports[name].width}), .KIND_OFFSET({kind.offset}), .KIND_BITS({kind.width}),",
+            f"        .SLOTS({RECORDER_SLOTS}), .ROWS({RECORDER_ROWS})",
+            f"    ) {name}_recorder (.clk, .rst, .cycle, .strobe({strobe}), .token({token}));",
+        ]
+    lines += [
+        "",
+        "    always_ff @(posedge clk) begin",
+        "        cycle <= rst ? 0 : cycle + 1;",
+        f"        idle <= rst || {' || '.join(moved)} ? 0 : idle + 1;",
+        "    end",
+        "endmodule",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,125 @@
+"""Float checkpoints: one safetensors file whose header carries a JSON description. Never a pickle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from egru import Network
+from egru.errors import EgretError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from .baseline import GRUNetwork
+from .recipes import MODELS, Recipe
+
+FORMAT = "egret-checkpoint"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained float network and where it came from.
+
+    Attributes
+    ----------
+    figures
+        What was measured: validation accuracy and activity of the selected epoch, and so on.
+    """
+
+    task: str
+    model: str
+    seed: int
+    recipe: Recipe
+    input_size: int
+    num_classes: int
+    weights: dict[str, torch.Tensor]
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def network(self) -> nn.Module:
+        """Build the network with its trained weights, in evaluation mode."""
+        network = build(self.model, self.input_size, self.num_classes, self.recipe)
+        try:
+            network.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise EgretError(f"weights must fit a {self.model} of {self.recipe.units} units: {error}") from error
+        return network.eval()
+
+
+def build(model: str, input_size: int, num_classes: int, recipe: Recipe) -> nn.Module:
+    """Make an untrained network, ``egru`` or ``gru``, from torch's global random state."""
+    if model not in MODELS:
+        raise EgretError(f"model must be one of {', '.join(MODELS)}, not {model!r}")
+    kind = Network if model == "egru" else GRUNetwork
+    return kind(input_size, recipe.units, num_classes, recipe.layers)
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint; the file appears complete or not at all."""
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "task": checkpoint.task,
+        "model": checkpoint.model,
+        "seed": checkpoint.seed,
+        "recipe": dataclasses.asdict(checkpoint.recipe),
+        "input_size": checkpoint.input_size,
+        "num_classes": checkpoint.num_classes,
+        "figures": checkpoint.figures,
+    }
+    weights = {name: value.detach().contiguous() for name, value in checkpoint.weights.items()}
+    write_whole(path, save(weights, metadata={"egret": json.dumps(header)}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises EgretError for a missing, foreign, damaged or later-version file, and for weights that are not
+    finite.
+    """
+    if not path.is_file():
+        raise EgretError(f"checkpoint {path} must be an existing file")
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {}).get("egret", "null"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise EgretError(f"checkpoint {path} must be a safetensors file: {error}") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise EgretError(f"{path} must be a checkpoint of `egret train`: its header does not say so")
+    if header.get("version") != VERSION:
+        raise EgretError(f"checkpoint {path} must have version {VERSION}, not {header.get('version')!r}")
+    for name, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise EgretError(f"{name} of checkpoint {path} must hold finite numbers only")
+    try:
+        return Checkpoint(
+            task=str(header["task"]),
+            model=str(header["model"]),
+            seed=int(header["seed"]),
+            recipe=Recipe(**header["recipe"]),
+            input_size=int(header["input_size"]),
+            num_classes=int(header["num_classes"]),
+            weights=weights,
+            figures=dict(header["figures"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise EgretError(f"the header of checkpoint {path} must be complete: {error}") from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` beside ``path`` and move it there, so that no half-written file is ever seen."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(data)
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise EgretError(f"output {path} must be writable: {error}") from error

@@ -1,0 +1,1 @@
+"""The `egret` command: one module per subcommand, gathered in `egret.cli.main`."""

@@ -1,0 +1,118 @@
+"""Accuracy and activity of a network over the sequences of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from egru.errors import EgretError
+from egru.image import NetworkImage
+from egru.integer import IntegerNetwork, decide
+from torch import Tensor, nn
+
+from .tasks import Sequences
+
+BATCH = 256  #: sequences per pass; results do not depend on it
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network did over some sequences.
+
+    Attributes
+    ----------
+    decisions
+        int64, one class per sequence.
+    correct
+        How many decisions equal the label.
+    count
+        Sequences.
+    steps
+        Time steps of all sequences.
+    activity
+        Per layer, the share of units that fired per step, 0..1; empty for a network without events.
+    input_activity
+        Share of input values that are not zero, 0..1.
+    """
+
+    decisions: np.ndarray
+    correct: int
+    count: int
+    steps: int
+    activity: tuple[float, ...]
+    input_activity: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct decisions, 0..1."""
+        return self.correct / self.count
+
+    @property
+    def mean_activity(self) -> float:
+        """Mean activity over the layers; 1 for a network without events, whose every unit speaks."""
+        return float(np.mean(self.activity)) if self.activity else 1.0
+
+
+def _in_batches(sequences: Sequences, run: Callable[[np.ndarray, np.ndarray], tuple]) -> Evaluation:
+    """Evaluate with ``run(x, lengths) -> (decisions B, fired units per layer (share summed over steps), nonzero inputs)``.
+
+    Sequences are taken in order of length, so that little of a batch is padding.
+    """
+    order = np.argsort(sequences.lengths, kind="stable")
+    decisions = np.empty(len(sequences), dtype=np.int64)
+    fired: list[np.ndarray] = []
+    nonzero = 0
+    for first in range(0, len(order), BATCH):
+        chosen = order[first : first + BATCH]
+        decided, layers, inputs = run(*sequences.padded(chosen))
+        decisions[chosen] = decided
+        fired.append(np.array(layers, dtype=np.float64))
+        nonzero += inputs
+    steps = int(sequences.lengths.sum())
+    return Evaluation(
+        decisions=decisions,
+        correct=int((decisions == sequences.y).sum()),
+        count=len(sequences),
+        steps=steps,
+        activity=tuple(float(a) for a in np.sum(fired, axis=0) / steps),
+        input_activity=nonzero / (steps * sequences.x[0].shape[1]),
+    )
+
+
+def evaluate_module(network: nn.Module, sequences: Sequences) -> Evaluation:
+    """Evaluate a float, quantised or dense torch network, in evaluation mode and without gradients."""
+    training = network.training
+    network.eval()
+
+    def run(x: np.ndarray, lengths: np.ndarray) -> tuple:
+        with torch.no_grad():
+            output = network(torch.from_numpy(x), torch.from_numpy(lengths))
+        layers = [float((y != 0).sum()) / y.shape[-1] for y in events_of(output)]
+        return output.logits.argmax(1).numpy(), layers, int(np.count_nonzero(x))
+
+    result = _in_batches(sequences, run)
+    network.train(training)
+    return result
+
+
+def evaluate_image(image: NetworkImage, sequences: Sequences) -> Evaluation:
+    """Evaluate a network image by the integer model: what the chip decides, and how many units it fires."""
+    size = sequences.x[0].shape[1]
+    if image.input.size != size:
+        raise EgretError(f"the image must take {size} inputs for this task, not {image.input.size}")
+    network = IntegerNetwork(image)
+
+    def run(x: np.ndarray, lengths: np.ndarray) -> tuple:
+        words = image.input.format.quantise(x)
+        trace = network.run(words, lengths)
+        layers = [np.count_nonzero(events) / events.shape[-1] for events in trace.events]
+        return decide(trace.logits), layers, int(np.count_nonzero(words))
+
+    return _in_batches(sequences, run)
+
+
+def events_of(output: object) -> list[Tensor]:
+    """Return the per-layer events of an output, none for the dense baseline."""
+    return list(getattr(output, "events", ()) or ())

@@ -1,0 +1,76 @@
+"""How each task's network is trained: every default in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from egru.errors import EgretError
+
+MODELS = ("egru", "gru")  #: the event-based network, and the dense baseline of the same size
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyperparameters of one task. Activities are shares of units that fire in a step, 0..1."""
+
+    units: int = 64  # per layer
+    layers: int = 1
+    epochs: int = 60  # float training
+    batch_size: int = 32  # sequences
+    learning_rate: float = 5e-3  # AdamW's peak; one cosine down to zero
+    warmup: float = 0.05  # share of the steps in which the rate rises linearly from zero
+    weight_decay: float = 1e-2  # on matrices; biases and thresholds have none
+    clip_norm: float = 1.0  # of the whole gradient
+    noise: float = 0.1  # deviation of Gaussian noise added to the normalised training inputs
+    label_smoothing: float = 0.05
+    activity_target: float = 0.05  # what the activity pressure aims at
+    activity_limit: float = 0.08  # an epoch above this is not selected
+    pressure: float = 3.0  # weight of (activity - target) in the loss, once ramped in
+    ramp_start: float = 1 / 3  # share of the epochs without any pressure
+    ramp_end: float = 2 / 3  # share of the epochs after which the pressure is full
+    qat_epochs: int = 15  # fine-tuning of the quantised network
+    qat_learning_rate: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name in ("units", "layers", "epochs", "batch_size"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise EgretError(f"{name} must be an integer of at least 1, not {value!r}")
+        if type(self.qat_epochs) is not int or self.qat_epochs < 0:
+            raise EgretError(f"qat_epochs must be an integer of at least 0, not {self.qat_epochs!r}")
+        for name in ("learning_rate", "qat_learning_rate", "clip_norm"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise EgretError(f"{name} must be a finite number above 0, not {getattr(self, name)!r}")
+        for name in ("weight_decay", "noise", "pressure"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise EgretError(f"{name} must be a finite number of at least 0, not {getattr(self, name)!r}")
+        for name in ("warmup", "label_smoothing", "activity_target", "activity_limit", "ramp_start", "ramp_end"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise EgretError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
+        if self.ramp_end < self.ramp_start:
+            raise EgretError(f"ramp_end must be at least ramp_start, {self.ramp_start}, not {self.ramp_end}")
+
+    def but(self, **changes: object) -> Recipe:
+        """Return a copy in which every change that is not None is made."""
+        return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+
+RECIPES = {
+    "digits": Recipe(),
+    "har": Recipe(
+        epochs=30,
+        batch_size=64,
+        noise=0.1,
+        activity_target=0.07,
+        activity_limit=0.10,
+        qat_epochs=8,
+    ),
+}
+
+
+def recipe(task: str) -> Recipe:
+    """Return the recipe of a task; raises EgretError if there is none."""
+    if task not in RECIPES:
+        raise EgretError(f"task must be one of {', '.join(RECIPES)}, not {task!r}")
+    return RECIPES[task]

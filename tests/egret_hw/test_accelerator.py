@@ -1,0 +1,130 @@
+"""Small accelerators in Amaranth's own simulator, bit for bit against the integer model."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from streams import receive, send
+
+from egret_hw.accelerator import Accelerator
+from egret_hw.config import AcceleratorConfig
+from egret_hw.stream import Kind
+from egru.errors import EgretError
+from egru.integer import IntegerNetwork
+from egru.testing import random_image, random_input
+
+CYCLES_MAX = 200_000
+
+
+def tokens_of(sequences) -> list[dict]:
+    """Input tokens of sequences (each T x I integers): events, ticks, ends."""
+    tokens = []
+    for x in sequences:
+        for step in x:
+            tokens += [{"kind": Kind.EVENT, "index": int(j), "value": int(step[j])} for j in np.flatnonzero(step)]
+            tokens.append({"kind": Kind.TICK, "index": 0, "value": 0})
+        tokens.append({"kind": Kind.END, "index": 0, "value": 0})
+    return tokens
+
+
+def expected_of(image, sequences):
+    """Logit tokens as (kind, index, value), and per layer the events of each step as {unit: payload}."""
+    model = IntegerNetwork(image)
+    logits, layers = [], [[] for _ in image.layers]
+    for x in sequences:
+        trace = model.run(x)
+        rows = trace.logits if image.readout.spec.mode == "every" else [trace.logits]
+        for row in rows:
+            logits += [(Kind.EVENT, index, int(value)) for index, value in enumerate(row)]
+            if image.readout.spec.mode == "every":
+                logits.append((Kind.TICK, None, None))
+        logits.append((Kind.END, None, None))
+        for steps, events in zip(layers, trace.events, strict=True):
+            steps += [{int(u): int(step[u]) for u in np.flatnonzero(step)} for step in events]
+    return logits, layers
+
+
+def simulate(image, config, sequences, *, seed=0, stall=0.0):
+    """What an accelerator sends: logit tokens, events of each layer and step, and the cycles it took."""
+    dut = Accelerator(image, config)
+    wanted, _ = expected_of(image, sequences)
+    logits, layers, cycles = [], [[{}] for _ in image.layers], []
+
+    async def sender(ctx):
+        await send(ctx, dut.events, tokens_of(sequences), rng=random.Random(seed), stall=stall)
+
+    async def receiver(ctx):
+        for payload in await receive(ctx, dut.logits, len(wanted), rng=random.Random(seed + 1), stall=stall):
+            event = payload.kind == Kind.EVENT
+            logits.append((Kind(payload.kind), payload.index if event else None, payload.value if event else None))
+
+    async def watchdog(ctx):
+        taps = [getattr(dut, f"tap{k}") for k in range(len(image.layers))]
+        trigger = ctx.tick().sample(*[tap.strobe for tap in taps], *[tap.token for tap in taps])
+        async for _, _, *values in trigger:
+            cycles.append(0)
+            if len(cycles) > CYCLES_MAX:
+                raise TimeoutError(f"{len(logits)} of {len(wanted)} logits after {CYCLES_MAX} cycles")
+            for layer, (strobe, token) in enumerate(
+                zip(values[: len(taps)], values[len(taps) :], strict=True)
+            ):
+                if strobe and token.kind == Kind.EVENT:
+                    layers[layer][-1][token.index] = token.value
+                elif strobe and token.kind == Kind.TICK:
+                    layers[layer].append({})
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(sender)
+    simulator.add_testbench(receiver)
+    simulator.add_testbench(watchdog, background=True)
+    simulator.run()
+    return logits, [steps[:-1] for steps in layers], len(cycles)
+
+
+CASES = [
+    # inputs, units, classes, lanes, update lanes, mode, density, activity, stall
+    pytest.param(1, (1,), 1, 1, 1, "mean", 0.8, 0.5, 0.0, id="one-unit-one-input-one-lane"),
+    pytest.param(3, (5,), 2, 2, 1, "every", 0.5, 0.4, 0.3, id="two-lanes-read-in-turns"),
+    pytest.param(3, (5,), 2, 3, 2, "last", 0.5, 0.4, 0.3, id="three-lanes-two-updates"),
+    pytest.param(4, (7,), 3, 16, 3, "last", 0.7, 0.9, 0.0, id="few-words-many-update-lanes"),
+    pytest.param(2, (5,), 3, 16, 1, "mean", 0.9, 0.9, 0.5, id="row-of-one-word"),
+    pytest.param(3, (11, 6), 4, 4, 1, "mean", 0.5, 0.3, 0.2, id="two-layers"),
+    pytest.param(2, (4, 9, 3), 2, 5, 2, "every", 0.5, 0.6, 0.4, id="three-layers-odd-lanes"),
+    pytest.param(6, (13,), 5, 6, 2, "mean", 1.0, 1.0, 0.0, id="everything-fires"),
+    pytest.param(6, (13,), 5, 4, 1, "last", 0.0, 0.0, 0.0, id="nothing-happens"),
+]
+
+
+@pytest.mark.parametrize("inputs,units,classes,lanes,update,mode,density,activity,stall", CASES)
+def test_accelerator_equals_integer_model(inputs, units, classes, lanes, update, mode, density, activity, stall):
+    rng = np.random.default_rng(inputs + 7 * lanes)
+    image = random_image(rng, inputs=inputs, units=units, classes=classes, mode=mode, activity=activity)
+    update = tuple(min(update, n) for n in units)
+    config = AcceleratorConfig(lanes=lanes, update_lanes=update, readout_lanes=min(3, classes), queue_depth=4)
+    sequences = [random_input(rng, image, steps, density=density) for steps in (5, 1, 1, 4)]
+    wanted_logits, wanted_layers = expected_of(image, sequences)
+    logits, layers, _ = simulate(image, config, sequences, stall=stall)
+    assert layers == wanted_layers
+    assert logits == wanted_logits
+
+
+def test_wrong_weights_are_noticed():
+    rng = np.random.default_rng(5)
+    image = random_image(rng, inputs=3, units=(6,), classes=2, mode="every", activity=0.5)
+    sequences = [random_input(rng, image, 8, density=0.9)]
+    layer = image.layers[0]
+    weight = layer.input_weight.copy()
+    weight[12:, :] = -weight[12:, :]  # the candidates' inputs
+    other = replace(image, layers=(replace(layer, input_weight=weight),))
+    _, layers, _ = simulate(other, AcceleratorConfig(lanes=4), sequences)
+    assert layers != expected_of(image, sequences)[1]
+
+
+@pytest.mark.parametrize("lanes", [0, 65, -1, True])
+def test_lanes_out_of_range_are_refused(lanes):
+    image = random_image(np.random.default_rng(0), inputs=2, units=(3,), classes=2)
+    with pytest.raises(EgretError, match=r"lanes of layer 0 must be an integer from 1 to 64, not"):
+        Accelerator(image, AcceleratorConfig(lanes=lanes))
