@@ -155,9 +155,7 @@ def backward_through_time(
             carried_c = saved.z[t] * d
         if after:
             torch.mul(linear.candidate, total_d, out=da_g[block])
-        grad_theta -= _threshold_gradient(
-            saved, theta, options, block, linear.h, total_y, total_c, grad_o
-        )
+        grad_theta -= _threshold_gradient(saved, theta, options, block, linear.h, total_y, total_c, grad_o)
 
     return _parameter_gradients(saved, dq, da_g, weight_ih, options, need_x)._replace(
         theta=grad_theta, c0=carried_c, y0=carried_y
@@ -264,7 +262,9 @@ def _place_output_gradients(
     """
     steps, batch, _ = saved.y.shape
     device = saved.y.device
-    total_y = torch.zeros_like(saved.y) if grad_y is None else grad_y.clone(memory_format=torch.contiguous_format)
+    total_y = (
+        torch.zeros_like(saved.y) if grad_y is None else grad_y.clone(memory_format=torch.contiguous_format)
+    )
     if lengths is None:
         last = torch.full((batch,), steps - 1, device=device)
     else:

@@ -171,21 +171,8 @@ class ReadoutSpec:
         return IntFormat(self.weight_bits, self.weight_frac, True)
 
 
-class _ByContents:
-    """Equality by spec and array contents."""
-
-    def __eq__(self, other):
-        if type(other) is not type(self):
-            return NotImplemented
-        return all(
-            np.array_equal(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)
-        )
-
-    __hash__ = None
-
-
 @dataclass(frozen=True, eq=False)
-class Layer(_ByContents):
+class Layer:
     """One layer: its spec, the format of what arrives at it, and its integers.
 
     Attributes
@@ -237,6 +224,14 @@ class Layer(_ByContents):
             array = _check_array(f"layer.{name}", getattr(self, name), dtype, shape, low, high)
             object.__setattr__(self, name, array)
 
+    def __eq__(self, other: object) -> bool:
+        """Equal formats and equal integers."""
+        return (
+            isinstance(other, Layer)
+            and (self.spec, self.input_format) == (other.spec, other.input_format)
+            and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in self.TENSORS)
+        )
+
     @cached_property
     def acc_frac(self) -> int:
         """Fraction of all sums (``fa``)."""
@@ -259,7 +254,7 @@ class Layer(_ByContents):
 
 
 @dataclass(frozen=True, eq=False)
-class Readout(_ByContents):
+class Readout:
     """The readout: its spec, int8 weights (C x N) and int32 biases (C)."""
 
     spec: ReadoutSpec
@@ -277,9 +272,18 @@ class Readout(_ByContents):
         object.__setattr__(self, "weight", weight)
         object.__setattr__(self, "bias", bias)
 
+    def __eq__(self, other: object) -> bool:
+        """Equal formats and equal integers."""
+        return (
+            isinstance(other, Readout)
+            and self.spec == other.spec
+            and np.array_equal(self.weight, other.weight)
+            and np.array_equal(self.bias, other.bias)
+        )
 
-@dataclass(frozen=True, eq=False)
-class NetworkImage(_ByContents):
+
+@dataclass(frozen=True)
+class NetworkImage:
     """A whole network, valid by construction.
 
     Parameters

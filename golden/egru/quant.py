@@ -104,7 +104,7 @@ class QuantNetwork(nn.Module):
         """
         if (input_format is None) == (calibration is None):
             raise EgretError("give either input_format or calibration, and not both")
-        if input_format is None:
+        if calibration is not None:
             input_format = choose_input_format(calibration, input_bits)
         bits = (weight_bits,) * 3 if isinstance(weight_bits, int) else tuple(weight_bits)
         low, high = WEIGHT_BITS_RANGE

@@ -235,6 +235,7 @@ class _QuantLayer(torch.autograd.Function):
         units = theta.shape[0]
         bias = torch.cat((gradients.bias_ih, gradients.bias_hh[2 * units :])).view(4, units)
         return (
-            gradients.x, gradients.c0, gradients.y0, gradients.weight_ih.double(), gradients.weight_hh.double(),
+            gradients.x, gradients.c0, gradients.y0,
+            gradients.weight_ih.double(), gradients.weight_hh.double(),
             bias.double(), gradients.theta.double(), None, None,
         )  # fmt: skip

@@ -117,7 +117,11 @@ def measure(
                 backward_macs=3 * units * (x_events + y_events + carried + below),
                 backward_macs_dense=3
                 * units
-                * (real_steps * (inputs + units) + (real_steps - batch) * units + (real_steps * inputs if k else 0)),
+                * (
+                    real_steps * (inputs + units)
+                    + (real_steps - batch) * units
+                    + (real_steps * inputs if k else 0)
+                ),
             )
         )
         values, needs_gradient = saved.y, either

@@ -122,15 +122,15 @@ def random_image(
 
     mode = MODES[rng.integers(len(MODES))] if mode is None else mode
     fmt = pick_weight(readout_weight_bits)
-    spec = ReadoutSpec(
+    readout_spec = ReadoutSpec(
         classes=pick(classes, 1, 6),
         mode=mode,
         weight_bits=fmt.bits,
         weight_frac=fmt.frac,
         max_steps=max_steps if mode == "mean" else 1,
     )
-    bias = np.rint(np.ldexp(rng.normal(0.0, 1.0, spec.classes), arriving.frac + fmt.frac)).astype(np.int64)
-    readout = Readout(spec=spec, weight=draw(fmt, (spec.classes, size)), bias=bias)
+    bias = np.rint(np.ldexp(rng.normal(0.0, 1.0, readout_spec.classes), arriving.frac + fmt.frac)).astype(np.int64)
+    readout = Readout(spec=readout_spec, weight=draw(fmt, (readout_spec.classes, size)), bias=bias)
     return NetworkImage(name=name, input=source, layers=tuple(layers), readout=readout, info={})
 
 

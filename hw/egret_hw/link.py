@@ -194,7 +194,7 @@ class ByteLink(wiring.Component):
                     m.d.comb += promised.eq(self.units + 1)
                 with m.Case(Kind.END):
                     m.d.comb += promised.eq(1)
-        returned = Signal.like(unused)
+        returned = Signal(range(self.units + 1))
         with m.If(self.tap.strobe):
             with m.Switch(self.tap.token.kind):
                 with m.Case(Kind.EVENT):

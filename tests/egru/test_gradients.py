@@ -12,7 +12,14 @@ import torch
 
 import egru
 from egru.backward import BLOCK_ELEMENTS
-from egru.functional import LayerParameters, Options, Saved, backward_through_time, egru_layer, forward_sequence
+from egru.functional import (
+    LayerParameters,
+    Options,
+    Saved,
+    backward_through_time,
+    egru_layer,
+    forward_sequence,
+)
 
 torch.set_num_threads(1)
 
@@ -155,7 +162,9 @@ def test_gradients_of_a_smoothed_two_layer_stack_equal_its_finite_differences(
     torch.manual_seed(4)
     model = egru.EGRU(2, 3, 2, reset=reset, state_reset=state_reset, dtype=torch.float64)
     names, parameters = zip(*model.named_parameters(), strict=True)
-    x, c, y = (torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((3, 2, 2), (2, 2, 3), (2, 2, 3)))
+    x, c, y = (
+        torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((3, 2, 2), (2, 2, 3), (2, 2, 3))
+    )
 
     def stack(x, c, y, *values):
         out, state = torch.func.functional_call(model, dict(zip(names, values, strict=True)), (x, (c, y)))
@@ -172,9 +181,7 @@ def test_spiking_outputs_and_gradients_equal_a_plain_autograd_model(reset, state
     lengths = None if lengths is None else torch.tensor(lengths)
     ours, theirs = leaves(values), leaves(values)
     got = run_layer(*ours, options=options, lengths=lengths)
-    expected = plain_layer(
-        *theirs, reset=reset, state_reset=state_reset, fire=hard_step, lengths=lengths
-    )
+    expected = plain_layer(*theirs, reset=reset, state_reset=state_reset, fire=hard_step, lengths=lengths)
     assert 0.02 < got.o.mean() < 0.9
     generator = torch.Generator().manual_seed(6)
     loss, plain_loss = 0.0, 0.0
@@ -274,7 +281,9 @@ def hand_layer(candidates, thetas, recurrent_g, steps, **options):
     names = ("x", "c0", "y0", *LayerParameters._fields)
     zero = torch.zeros(1, units, dtype=torch.float64)
     w = torch.zeros(3 * units, 1, dtype=torch.float64)
-    values = leaves([torch.zeros(steps, 1, 1, dtype=torch.float64), zero, zero, w, r, b, 0 * b, tensor(thetas)])
+    values = leaves(
+        [torch.zeros(steps, 1, 1, dtype=torch.float64), zero, zero, w, r, b, 0 * b, tensor(thetas)]
+    )
     return run_layer(*values, options=Options(**OPTIONS, **options)), dict(zip(names, values, strict=True))
 
 
