@@ -47,9 +47,9 @@ class Gradients(NamedTuple):
     weight_hh: Tensor  #: 3H x H
     bias_ih: Tensor  #: 3H
     bias_hh: Tensor  #: 3H; blocks z and r equal those of bias_ih
-    theta: Tensor | None = None  #: H
-    c0: Tensor | None = None  #: B x H
-    y0: Tensor | None = None  #: B x H
+    theta: Tensor  #: H
+    c0: Tensor  #: B x H
+    y0: Tensor  #: B x H
 
 
 def surrogate(c_tilde: Tensor, theta: Tensor, options: Options) -> Tensor:
@@ -115,11 +115,11 @@ def backward_through_time(
     after = options.reset == "after"
     subtract_output = options.state_reset == "output"
     total_y, grad_o, last = _place_output_gradients(saved, grad_y, grad_o, grad_y_last, lengths)
-    enters = set() if grad_c_last is None else set(last.tolist())
+    enters = set(last.tolist())
     dq = total_y.new_empty(steps, batch, 3, units)
     da_g = total_y.new_empty(steps, batch, units) if after else dq[:, :, 2]
     grad_theta = torch.zeros_like(theta)
-    carried_c, carried_y = torch.zeros_like(saved.y0), None
+    carried_c, carried_y = torch.zeros_like(saved.y0), torch.zeros_like(saved.y0)
 
     # A few steps at a time, so that what is formed for them stays in the cache.
     stride = max(1, BLOCK_ELEMENTS // (batch * units))
@@ -130,20 +130,19 @@ def backward_through_time(
         forced = None if grad_o is None else linear.h * grad_o[block]
         for i in reversed(range(stop - block.start)):
             t = block.start + i
-            if carried_y is not None:
-                total_y[t].add_(carried_y)
-            if t in enters:
+            total_y[t].add_(carried_y)
+            if grad_c_last is not None and t in enters:
                 carried_c = torch.where((last == t).unsqueeze(1), grad_c_last, carried_c)
             total_c[i] = carried_c
             d = torch.mul(linear.of_y[i], total_y[t], out=total_d[i])
-            if subtract_output:
+            if linear.of_c is None:
                 d.add_(carried_c)
             else:
                 d.addcmul_(linear.of_c[i], carried_c)
             if forced is not None:
                 d.add_(forced[i])
             step_dq = torch.mul(linear.gates[i], d.unsqueeze(1), out=dq[t])
-            if after:
+            if linear.of_u is None:
                 carried_y = step_dq.view(batch, 3 * units) @ weight_hh
             else:
                 u = step_dq[:, 2] @ weight_hh[2 * units :]
@@ -157,9 +156,8 @@ def backward_through_time(
             torch.mul(linear.candidate, total_d, out=da_g[block])
         grad_theta -= _threshold_gradient(saved, theta, options, block, linear.h, total_y, total_c, grad_o)
 
-    return _parameter_gradients(saved, dq, da_g, weight_ih, options, need_x)._replace(
-        theta=grad_theta, c0=carried_c, y0=carried_y
-    )
+    grad_x, grad_w, grad_r, grad_b, grad_b_r = _weight_gradients(saved, dq, da_g, weight_ih, options, need_x)
+    return Gradients(grad_x, grad_w, grad_r, grad_b, grad_b_r, grad_theta, carried_c, carried_y)
 
 
 class _Linear(NamedTuple):
@@ -220,10 +218,10 @@ def _threshold_gradient(
     return s.sum((0, 1))
 
 
-def _parameter_gradients(
+def _weight_gradients(
     saved: Saved, dq: Tensor, da_g: Tensor, weight_ih: Tensor, options: Options, need_x: bool
-) -> Gradients:
-    """Gradients on input, weights and biases; da = (dz, dr, da_g) shares its blocks z and r with dq."""
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients on x, W, R, and both biases; da = (dz, dr, da_g) shares its blocks z and r with dq."""
     steps, batch, _, units = dq.shape
     rows = steps * batch
     dq = dq.view(rows, 3 * units)
@@ -232,21 +230,17 @@ def _parameter_gradients(
     x = saved.x.reshape(rows, -1)
     y_prev = _y_prev(saved, slice(0, steps))
     if options.reset == "after":
-        grad_weight_hh = dq.t() @ y_prev.view(rows, units)
+        grad_r = dq.t() @ y_prev.view(rows, units)
     else:
-        grad_zr = d_zr.t() @ y_prev.view(rows, units)
-        grad_weight_hh = torch.cat((grad_zr, dq_g.t() @ (saved.r * y_prev).view(rows, units)))
+        grad_r_zr = d_zr.t() @ y_prev.view(rows, units)
+        grad_r = torch.cat((grad_r_zr, dq_g.t() @ (saved.r * y_prev).view(rows, units)))
     grad_x = None
     if need_x:
         grad_x = torch.addmm(d_zr @ weight_ih[: 2 * units], da_g, weight_ih[2 * units :]).view_as(saved.x)
-    grad_bias_hh = dq.sum(0)
-    return Gradients(
-        x=grad_x,
-        weight_ih=torch.cat((d_zr.t() @ x, da_g.t() @ x)),
-        weight_hh=grad_weight_hh,
-        bias_ih=torch.cat((grad_bias_hh[: 2 * units], da_g.sum(0))),
-        bias_hh=grad_bias_hh,
-    )
+    grad_w = torch.cat((d_zr.t() @ x, da_g.t() @ x))
+    grad_b_r = dq.sum(0)
+    grad_b = torch.cat((grad_b_r[: 2 * units], da_g.sum(0)))
+    return grad_x, grad_w, grad_r, grad_b, grad_b_r
 
 
 def _place_output_gradients(

@@ -14,6 +14,7 @@ import contextlib
 import json
 import math
 import os
+import reprlib
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,10 +24,14 @@ import numpy as np
 from egru.errors import EgretError
 
 #: The types that a network image uses, by their name in a file.
-DTYPES = {"I8": np.dtype("<i1"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4")}
+DTYPES: dict[str, np.dtype] = {"I8": np.dtype("<i1"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4")}
 
 _HEADER_BYTES_MAX = 1 << 20
+_DIMENSIONS_MAX = 4
 _ALIGNMENT_BYTES = 8
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = 60
 
 
 class ContainerError(EgretError):
@@ -99,30 +104,36 @@ def read(path: str | Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def _tensors(header: dict, body: memoryview) -> dict[str, np.ndarray]:
     spans: list[tuple[int, int]] = []
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for name, entry in header.items():
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise ContainerError(f"tensor {name!r} must have exactly dtype, shape and data_offsets")
+            raise ContainerError(f"tensor {brief(name)} must have exactly dtype, shape and data_offsets")
         dtype = DTYPES.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
         if dtype is None:
             raise ContainerError(
-                f"dtype of tensor {name!r} must be one of {', '.join(DTYPES)}, not {entry['dtype']!r}"
+                f"dtype of tensor {brief(name)} must be one of {', '.join(DTYPES)}, "
+                f"not {brief(entry['dtype'])}"
             )
         shape, offsets = entry["shape"], entry["data_offsets"]
-        if not _naturals(shape):
-            raise ContainerError(f"shape of tensor {name!r} must be a list of integers >= 0, not {shape!r}")
-        if not _naturals(offsets) or len(offsets) != 2:
+        if not _naturals(shape, 1) or len(shape) > _DIMENSIONS_MAX:
             raise ContainerError(
-                f"data_offsets of tensor {name!r} must be two integers >= 0, not {offsets!r}"
+                f"shape of tensor {brief(name)} must be a list of at most {_DIMENSIONS_MAX} integers >= 1, "
+                f"not {brief(shape)}"
+            )
+        if not _naturals(offsets, 0) or len(offsets) != 2:
+            raise ContainerError(
+                f"data_offsets of tensor {brief(name)} must be two integers >= 0, not {brief(offsets)}"
             )
         start, stop = offsets
         size = math.prod(shape) * dtype.itemsize
         if stop - start != size or stop > len(body):
             raise ContainerError(
-                f"tensor {name!r} of {size} bytes cannot be at {start}..{stop} of {len(body)} bytes of data"
+                f"tensor {brief(name)} of {brief(size)} bytes cannot be at {brief(start)}..{brief(stop)} "
+                f"of {len(body)} bytes of data"
             )
         spans.append((start, stop))
-        tensors[name] = np.frombuffer(body[start:stop], dtype=dtype).reshape(shape)
+        values: np.ndarray = np.frombuffer(body, dtype, count=math.prod(shape), offset=start)
+        tensors[name] = values.reshape(shape)
     end = 0
     for start, stop in sorted(spans):
         if start != end:
@@ -133,8 +144,13 @@ def _tensors(header: dict, body: memoryview) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _naturals(value) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+def _naturals(value, low: int) -> bool:
+    return isinstance(value, list) and all(type(item) is int and item >= low for item in value)
+
+
+def brief(value) -> str:
+    """Show a value that a file holds, cut to a readable length."""
+    return _BRIEF.repr(value)
 
 
 def write(path: str | Path, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray]) -> None:

@@ -166,9 +166,10 @@ class EGRU(nn.Module):
         order = "B x T x I" if self.batch_first else "T x B x I"
         if x.dim() != 3 or x.shape[2] != self.input_size or 0 in x.shape:
             raise EgretError(
-                f"x must be {order} with I = {self.input_size} and T, B at least 1, not of shape {tuple(x.shape)}"
+                f"x must be {order} with I = {self.input_size} and T, B at least 1, "
+                f"not of shape {tuple(x.shape)}"
             )
-        _check_kind("x", x, self.theta_l0)
+        _check_kind("x", x, self.layer_parameters(0).theta)
         return x.transpose(0, 1) if self.batch_first else x
 
     def check_state(self, state: State | None, x: Tensor) -> State:
@@ -181,7 +182,7 @@ class EGRU(nn.Module):
         for name, value in zip("cy", state, strict=True):
             if value.shape != shape:
                 raise EgretError(f"state {name} must be of shape {shape}, not {tuple(value.shape)}")
-            _check_kind(f"state {name}", value, self.theta_l0)
+            _check_kind(f"state {name}", value, self.layer_parameters(0).theta)
         return state
 
     def extra_repr(self) -> str:

@@ -101,7 +101,8 @@ def forward_sequence(
             torch.addcmul(c_tilde_t, o_t, theta, value=-1.0, out=c_t)
         y_prev = y_t
     y.add_(0.0)  # a silent unit with a negative potential gave -0.0
-    return Saved(x, *gate_blocks, q_g, c[:-1], c_tilde, o, y, y0), c
+    z, r, g = gate_blocks
+    return Saved(x, z, r, g, q_g, c[:-1], c_tilde, o, y, y0), c
 
 
 class _Layer(torch.autograd.Function):

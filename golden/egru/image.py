@@ -44,12 +44,14 @@ class ImageError(EgretError):
 
 def _check_int(name: str, value, low: int, high: int) -> None:
     if type(value) is not int or not low <= value <= high:
-        raise ImageError(f"{name} must be an integer {low}..{high}, not {value!r}")
+        raise ImageError(f"{name} must be an integer {low}..{high}, not {container.brief(value)}")
 
 
 def _check_choice(name: str, value, choices: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in choices:
-        raise ImageError(f"{name} must be {' or '.join(repr(item) for item in choices)}, not {value!r}")
+        raise ImageError(
+            f"{name} must be {' or '.join(repr(item) for item in choices)}, not {container.brief(value)}"
+        )
 
 
 def _check_array(name: str, value, dtype, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
@@ -79,7 +81,7 @@ class InputSpec:
     def __post_init__(self) -> None:
         _check_int("input.size", self.size, 1, SIZE_MAX)
         if not isinstance(self.signed, bool):
-            raise ImageError(f"input.signed must be true or false, not {self.signed!r}")
+            raise ImageError(f"input.signed must be true or false, not {container.brief(self.signed)}")
         _check_int("input.bits", self.bits, 2 if self.signed else 1, 8)
         _check_int("input.frac", self.frac, *FRAC_RANGE)
 
@@ -163,7 +165,9 @@ class ReadoutSpec:
         if self.mode == "mean":
             _check_int("readout.max_steps", self.max_steps, 1, STEPS_MAX)
         elif type(self.max_steps) is not int or self.max_steps != 1:
-            raise ImageError(f"readout.max_steps must be 1 in mode {self.mode!r}, not {self.max_steps!r}")
+            raise ImageError(
+                f"readout.max_steps must be 1 in mode {self.mode!r}, not {container.brief(self.max_steps)}"
+            )
 
     @property
     def weight_format(self) -> IntFormat:
@@ -309,7 +313,7 @@ class NetworkImage:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isprintable() or not 1 <= len(self.name) <= 64:
-            raise ImageError(f"name must be 1 to 64 printable characters, not {self.name!r}")
+            raise ImageError(f"name must be 1 to 64 printable characters, not {container.brief(self.name)}")
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "info", _plain_json(self.info))
         if not self.layers:
@@ -335,7 +339,7 @@ class NetworkImage:
 def _plain_json(info) -> dict:
     """Return a deep copy of ``info`` as a reader of the file would see it."""
     if not isinstance(info, dict):
-        raise ImageError(f"info must be a JSON object, not {info!r}")
+        raise ImageError(f"info must be a JSON object, not {container.brief(info)}")
     try:
         return container.strict_json(json.dumps(info, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
@@ -385,12 +389,14 @@ def load_image(path: str | Path) -> NetworkImage:
 
 def _assemble(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> NetworkImage:
     if set(metadata) != {"egret"}:
-        raise ImageError(f"__metadata__ must have the one entry 'egret', not {sorted(metadata)}")
+        raise ImageError(
+            f"__metadata__ must have the one entry 'egret', not {container.brief(sorted(metadata))}"
+        )
     description = container.strict_json(metadata["egret"])
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ImageError(f"format must be {FORMAT!r}: this is no network image")
     if type(description.get("version")) is not int or description["version"] != VERSION:
-        raise ImageError(f"version must be {VERSION}, not {description.get('version')!r}")
+        raise ImageError(f"version must be {VERSION}, not {container.brief(description.get('version'))}")
     _check_keys("the image", description, ("format", "version", "name", "input", "layers", "readout", "info"))
     if not isinstance(description["layers"], list):
         raise ImageError("layers must be a list")
@@ -441,7 +447,7 @@ def _assemble(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> Netwo
 def _check_keys(what: str, value, names: tuple[str, ...]) -> None:
     if not isinstance(value, dict) or set(value) != set(names):
         have = sorted(value) if isinstance(value, dict) else value
-        raise ImageError(f"{what} must be an object of {', '.join(names)}, not {have!r}")
+        raise ImageError(f"{what} must be an object of {', '.join(names)}, not {container.brief(have)}")
 
 
 def _spec(kind, name: str, entry):
@@ -452,9 +458,9 @@ def _spec(kind, name: str, entry):
 def _check_tensors(tensors: dict[str, np.ndarray], expected: dict[str, tuple[str, tuple[int, ...]]]) -> None:
     missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing:
-        raise ImageError(f"tensors are missing: {', '.join(missing)}")
+        raise ImageError(f"tensors are missing: {container.brief(missing)}")
     if extra:
-        raise ImageError(f"tensors that no image has: {', '.join(extra)}")
+        raise ImageError(f"tensors that no image has: {container.brief(extra)}")
     for name, (dtype, shape) in expected.items():
         array = tensors[name]
         if array.dtype != container.DTYPES[dtype] or array.shape != shape:

@@ -58,7 +58,7 @@ class Network(nn.Module):
         self.num_classes = positive_integer("num_classes", num_classes)
         self.readout_mode = readout
         self.egru = EGRU(input_size, hidden_size, num_layers, **options)
-        theta = self.egru.theta_l0
+        theta = self.egru.layer_parameters(0).theta
         self.readout = nn.Linear(hidden_size, num_classes, device=theta.device, dtype=theta.dtype)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> NetworkOutput:

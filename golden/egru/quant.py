@@ -26,6 +26,9 @@ from egru.quant_layer import (
 )
 from egru.tables import sigmoid_table, tanh_table
 
+#: A fraction is chosen on about this many inputs, evenly spread over those given.
+_CALIBRATION_VALUES = 1 << 20
+
 _THRESHOLD = IntFormat(STATE_FRAC, STATE_FRAC, False)
 
 
@@ -102,11 +105,16 @@ class QuantNetwork(nn.Module):
             If an argument is out of range, the network's options are not supported, or a parameter or
             calibration value is not finite.
         """
-        if (input_format is None) == (calibration is None):
+        if input_format is None and calibration is not None:
+            fmt = choose_input_format(calibration, input_bits)
+        elif input_format is not None and calibration is None:
+            fmt = input_format
+        else:
             raise EgretError("give either input_format or calibration, and not both")
-        if calibration is not None:
-            input_format = choose_input_format(calibration, input_bits)
-        bits = (weight_bits,) * 3 if isinstance(weight_bits, int) else tuple(weight_bits)
+        for name, values in network.named_parameters():
+            if not torch.isfinite(values).all():
+                raise EgretError(f"{name} must hold finite numbers, and holds NaN or infinity")
+        bits = tuple(weight_bits) if isinstance(weight_bits, (tuple, list)) else (weight_bits,) * 3
         low, high = WEIGHT_BITS_RANGE
         if len(bits) != 3 or not all(type(b) is int and low <= b <= high for b in bits):
             raise EgretError(f"weight_bits must be one or three integers {low}..{high}, not {weight_bits!r}")
@@ -125,7 +133,7 @@ class QuantNetwork(nn.Module):
         mode = network.readout_mode
         quantised = cls(
             network,
-            InputSpec(egru.input_size, input_format.bits, input_format.frac, input_format.signed),
+            InputSpec(egru.input_size, fmt.bits, fmt.frac, fmt.signed),
             layers,
             ReadoutSpec(network.num_classes, mode, bits[2], max_steps=max_steps if mode == "mean" else 1),
         )
@@ -351,14 +359,17 @@ def choose_input_format(calibration: Tensor | np.ndarray | Iterable, bits: int =
     EgretError
         If there are no inputs, one is not finite, or ``bits`` is out of range.
     """
-    parts = [calibration] if isinstance(calibration, (Tensor, np.ndarray)) else list(calibration)
-    parts = [torch.as_tensor(part).double().flatten() for part in parts]
+    whole = isinstance(calibration, (Tensor, np.ndarray))
+    parts = [torch.as_tensor(part).double().flatten() for part in ([calibration] if whole else calibration)]
     values = torch.cat(parts) if parts else torch.empty(0)
     if values.numel() == 0:
         raise EgretError("calibration must hold at least one input")
+    if not torch.isfinite(values).all():
+        raise EgretError("calibration must hold finite numbers, and holds NaN or infinity")
     signed = bool((values < 0).any())
     low = 2 if signed else 1
     if type(bits) is not int or not low <= bits <= 8:
         kind = "signed" if signed else "unsigned"
         raise EgretError(f"input_bits must be an integer {low}..8 for {kind} inputs, not {bits!r}")
-    return IntFormat(bits, best_frac(values, bits, "calibration", signed), signed)
+    sample = values[:: 1 + values.numel() // _CALIBRATION_VALUES]
+    return IntFormat(bits, best_frac(sample, bits, "calibration", signed), signed)

@@ -236,6 +236,6 @@ class _QuantLayer(torch.autograd.Function):
         bias = torch.cat((gradients.bias_ih, gradients.bias_hh[2 * units :])).view(4, units)
         return (
             gradients.x, gradients.c0, gradients.y0,
-            gradients.weight_ih.double(), gradients.weight_hh.double(),
-            bias.double(), gradients.theta.double(), None, None,
+            gradients.weight_ih, gradients.weight_hh,
+            bias, gradients.theta, None, None,
         )  # fmt: skip

@@ -22,9 +22,9 @@ class LayerStatistics:
     A MAC count pairs with the dense count of the same products:
 
     * forward: W x[t] where x is not zero, R y[t-1] where y is not zero, each 3H per value;
-    * backward: the gradients on W and R, an outer product of 3H per non-zero x and y; the gradient on y[t-1], 3H
-      per unit that fired or has a non-zero surrogate at t-1 (not before the first step); and likewise the
-      gradient on the input, except for the first layer, whose input needs none.
+    * backward: the gradients on W and R, an outer product of 3H per non-zero x and y; the gradient on
+      y[t-1], 3H per unit that fired or has a non-zero surrogate at t-1 (not before the first step); and
+      likewise the gradient on the input, except for the first layer, whose input needs none.
     """
 
     inputs: int
@@ -65,7 +65,8 @@ class LayerStatistics:
             return NotImplemented
         if (self.inputs, self.units) != (other.inputs, other.units):
             raise ValueError(
-                f"statistics of a {self.inputs} x {self.units} and a {other.inputs} x {other.units} layer do not add"
+                f"statistics of a {self.inputs} x {self.units} and a {other.inputs} x {other.units} layer "
+                "do not add"
             )
         names = [f.name for f in fields(self)[2:]]
         return LayerStatistics(
@@ -100,9 +101,12 @@ def measure(
         inputs, units = values.shape[2], stack.hidden_size
         x_events = int(values.count_nonzero())
         y_events = int(((y_prev != 0) & inside).sum())
-        # The gradient on y[t-1] is that of step t, so the last step of a sequence has none to send back.
+        # The gradient on y[t-1] comes from step t, so the last step of a sequence receives none.
         carried = int((either[:-1] & inside[1:]).sum())
-        below = 0 if needs_gradient is None else int(needs_gradient.sum())
+        below, below_dense = (
+            (0, 0) if needs_gradient is None else (int(needs_gradient.sum()), real_steps * inputs)
+        )
+        dense = real_steps * (inputs + units)
         result.append(
             LayerStatistics(
                 inputs=inputs,
@@ -113,15 +117,9 @@ def measure(
                 surrogate_units=int(near.sum()),
                 backward_units=int(either.sum()),
                 forward_macs=3 * units * (x_events + y_events),
-                forward_macs_dense=3 * units * real_steps * (inputs + units),
+                forward_macs_dense=3 * units * dense,
                 backward_macs=3 * units * (x_events + y_events + carried + below),
-                backward_macs_dense=3
-                * units
-                * (
-                    real_steps * (inputs + units)
-                    + (real_steps - batch) * units
-                    + (real_steps * inputs if k else 0)
-                ),
+                backward_macs_dense=3 * units * (dense + (real_steps - batch) * units + below_dense),
             )
         )
         values, needs_gradient = saved.y, either

@@ -8,6 +8,7 @@ import numpy as np
 
 from egru.formats import BIAS_BITS, EVENT_BITS_RANGE, FRAC_RANGE, WEIGHT_BITS_RANGE, IntFormat
 from egru.image import MODES, InputSpec, Layer, LayerSpec, NetworkImage, Readout, ReadoutSpec
+from egru.integer import Trace
 from egru.tables import sigmoid_table, tanh_table
 
 _BIAS = IntFormat(BIAS_BITS, 0, True)
@@ -129,7 +130,9 @@ def random_image(
         weight_frac=fmt.frac,
         max_steps=max_steps if mode == "mean" else 1,
     )
-    bias = np.rint(np.ldexp(rng.normal(0.0, 1.0, readout_spec.classes), arriving.frac + fmt.frac)).astype(np.int64)
+    bias = np.rint(np.ldexp(rng.normal(0.0, 1.0, readout_spec.classes), arriving.frac + fmt.frac)).astype(
+        np.int64
+    )
     readout = Readout(spec=readout_spec, weight=draw(fmt, (readout_spec.classes, size)), bias=bias)
     return NetworkImage(name=name, input=source, layers=tuple(layers), readout=readout, info={})
 
@@ -193,3 +196,31 @@ def random_input(
     values = np.where(ends < 0.05, fmt.lo, np.where(ends > 0.95, fmt.hi, values))
     values = np.where(values == 0, fmt.hi, values)
     return np.where(rng.random(shape) < density, values, 0)
+
+
+def first_difference(expected: Trace, found: Trace) -> str | None:
+    """Name the first place where two traces differ, in the order of the steps; None if they are the same.
+
+    Arrays may be anything that numpy turns into arrays. Traces of different shapes, or without a single step,
+    never count as the same.
+    """
+    if len(expected.events) != len(found.events) or len(expected.states) != len(found.states):
+        return f"layers: expected {len(expected.events)}, found {len(found.events)}"
+    places = []
+    for kind in ("events", "states"):
+        for k, pair in enumerate(zip(getattr(expected, kind), getattr(found, kind), strict=True)):
+            places.append((f"{kind} of layer {k}", *map(np.asarray, pair)))
+    places.append(("logits", np.asarray(expected.logits), np.asarray(found.logits)))
+    first = None
+    for name, a, b in places:
+        if a.shape != b.shape:
+            return f"{name}: expected shape {a.shape}, found {b.shape}"
+        if a.size == 0:
+            return f"{name}: nothing to compare"
+        different = np.argwhere(a != b)
+        if len(different) and (name != "logits" or first is None):
+            index = tuple(int(i) for i in different[0])
+            text = f"{name} at {list(index)}: expected {a[index]}, found {b[index]}"
+            if first is None or index[0] < first[0]:
+                first = (index[0], text)
+    return None if first is None else first[1]

@@ -39,7 +39,7 @@ module egret_player #(
             gap <= gap - 1;
         end else if (valid && ready) begin
             played <= played + 1;
-            if (random[7:0] < gap_chance[8:0]) gap <= 1 + ((random >> 8) & gap_mask);
+            if (random[7:0] < gap_chance[8:0]) gap <= 1 + ((random >> 8) & (random[31:30] == 0 ? gap_mask : 3));
         end
     end
 endmodule

@@ -29,7 +29,7 @@ module egret_sink #(
         random <= rst ? seed : egret_random::next(random);
         if (rst) gap <= 0;
         else if (gap != 0) gap <= gap - 1;
-        else if (random[7:0] < gap_chance[8:0]) gap <= 1 + ((random >> 8) & gap_mask);
+        else if (random[7:0] < gap_chance[8:0]) gap <= 1 + ((random >> 8) & (random[31:30] == 0 ? gap_mask : 3));
 
         waiting <= valid && !ready && !rst;
         offered <= payload;

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from egru import Network
-from egru.errors import EgretError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from egru import Network
+from egru.errors import EgretError
+
 from .baseline import GRUNetwork
-from .recipes import MODELS, Recipe
+from .recipes import Recipe, check_model, recipe
 
 FORMAT = "egret-checkpoint"
 VERSION = 1
@@ -43,21 +44,30 @@ class Checkpoint:
     weights: dict[str, torch.Tensor]
     figures: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def command(self) -> str:
+        """The command that trains this network again."""
+        words = f"egret train {self.task} --seed {self.seed}"
+        for name in ("units", "layers", "epochs"):
+            if getattr(self.recipe, name) != getattr(recipe(self.task), name):
+                words += f" --{name} {getattr(self.recipe, name)}"
+        return words if self.model == "egru" else f"{words} --model {self.model}"
+
     def network(self) -> nn.Module:
         """Build the network with its trained weights, in evaluation mode."""
         network = build(self.model, self.input_size, self.num_classes, self.recipe)
         try:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
-            raise EgretError(f"weights must fit a {self.model} of {self.recipe.units} units: {error}") from error
+            raise EgretError(
+                f"weights must fit a {self.model} of {self.recipe.units} units: {error}"
+            ) from error
         return network.eval()
 
 
 def build(model: str, input_size: int, num_classes: int, recipe: Recipe) -> nn.Module:
     """Make an untrained network, ``egru`` or ``gru``, from torch's global random state."""
-    if model not in MODELS:
-        raise EgretError(f"model must be one of {', '.join(MODELS)}, not {model!r}")
-    kind = Network if model == "egru" else GRUNetwork
+    kind = Network if check_model(model) == "egru" else GRUNetwork
     return kind(input_size, recipe.units, num_classes, recipe.layers)
 
 
@@ -112,6 +122,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     except (KeyError, TypeError) as error:
         raise EgretError(f"the header of checkpoint {path} must be complete: {error}") from error
+
+
+def check_writable(path: Path) -> Path:
+    """Return ``path`` if a file can be written there, else raise EgretError: before training, not after."""
+    if path.is_dir():
+        raise EgretError(f"output {path} must be a file, and is a directory")
+    if not path.parent.is_dir():
+        raise EgretError(f"output directory {path.parent} must exist")
+    if not os.access(path.parent, os.W_OK):
+        raise EgretError(f"output directory {path.parent} must be writable")
+    return path
 
 
 def write_whole(path: Path, data: bytes) -> None:

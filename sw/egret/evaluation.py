@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+
 from egru.errors import EgretError
 from egru.image import NetworkImage
 from egru.integer import IntegerNetwork, decide
-from torch import Tensor, nn
 
-from .tasks import Sequences
+from .tasks import Sequences, Task
+
+Run = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, list[float], int]]
 
 BATCH = 256  #: sequences per pass; results do not depend on it
 
@@ -55,10 +56,11 @@ class Evaluation:
         return float(np.mean(self.activity)) if self.activity else 1.0
 
 
-def _in_batches(sequences: Sequences, run: Callable[[np.ndarray, np.ndarray], tuple]) -> Evaluation:
-    """Evaluate with ``run(x, lengths) -> (decisions B, fired units per layer (share summed over steps), nonzero inputs)``.
+def evaluate_in_batches(sequences: Sequences, run: Run) -> Evaluation:
+    """Evaluate by ``run(x, lengths)``, with x T x B x I and lengths B.
 
-    Sequences are taken in order of length, so that little of a batch is padding.
+    ``run`` returns the B decisions, per layer the share of fired units summed over all steps, and the number
+    of inputs that are not zero. Sequences are taken in order of length, so that little of a batch is padding.
     """
     order = np.argsort(sequences.lengths, kind="stable")
     decisions = np.empty(len(sequences), dtype=np.int64)
@@ -81,22 +83,6 @@ def _in_batches(sequences: Sequences, run: Callable[[np.ndarray, np.ndarray], tu
     )
 
 
-def evaluate_module(network: nn.Module, sequences: Sequences) -> Evaluation:
-    """Evaluate a float, quantised or dense torch network, in evaluation mode and without gradients."""
-    training = network.training
-    network.eval()
-
-    def run(x: np.ndarray, lengths: np.ndarray) -> tuple:
-        with torch.no_grad():
-            output = network(torch.from_numpy(x), torch.from_numpy(lengths))
-        layers = [float((y != 0).sum()) / y.shape[-1] for y in events_of(output)]
-        return output.logits.argmax(1).numpy(), layers, int(np.count_nonzero(x))
-
-    result = _in_batches(sequences, run)
-    network.train(training)
-    return result
-
-
 def evaluate_image(image: NetworkImage, sequences: Sequences) -> Evaluation:
     """Evaluate a network image by the integer model: what the chip decides, and how many units it fires."""
     size = sequences.x[0].shape[1]
@@ -110,9 +96,13 @@ def evaluate_image(image: NetworkImage, sequences: Sequences) -> Evaluation:
         layers = [np.count_nonzero(events) / events.shape[-1] for events in trace.events]
         return decide(trace.logits), layers, int(np.count_nonzero(words))
 
-    return _in_batches(sequences, run)
+    return evaluate_in_batches(sequences, run)
 
 
-def events_of(output: object) -> list[Tensor]:
-    """Return the per-layer events of an output, none for the dense baseline."""
-    return list(getattr(output, "events", ()) or ())
+def check_normalisation(image: NetworkImage, task: Task) -> None:
+    """Raise EgretError if the image was trained on inputs that were normalised by other constants."""
+    named = image.info.get("input_normalisation")
+    if named is not None and named != task.normalisation.as_info():
+        raise EgretError(
+            f"the image's input_normalisation must be that of the task {task.name}: retrain the network"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from egru.errors import EgretError
 
@@ -26,7 +27,7 @@ class Recipe:
     label_smoothing: float = 0.05
     activity_target: float = 0.05  # what the activity pressure aims at
     activity_limit: float = 0.08  # an epoch above this is not selected
-    pressure: float = 3.0  # weight of (activity - target) in the loss, once ramped in
+    pressure: float = 10.0  # weight of (activity - target) in the loss, once ramped in
     ramp_start: float = 1 / 3  # share of the epochs without any pressure
     ramp_end: float = 2 / 3  # share of the epochs after which the pressure is full
     qat_epochs: int = 15  # fine-tuning of the quantised network
@@ -45,19 +46,26 @@ class Recipe:
         for name in ("weight_decay", "noise", "pressure"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise EgretError(f"{name} must be a finite number of at least 0, not {getattr(self, name)!r}")
-        for name in ("warmup", "label_smoothing", "activity_target", "activity_limit", "ramp_start", "ramp_end"):
+        for name in (
+            "warmup",
+            "label_smoothing",
+            "activity_target",
+            "activity_limit",
+            "ramp_start",
+            "ramp_end",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise EgretError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
         if self.ramp_end < self.ramp_start:
             raise EgretError(f"ramp_end must be at least ramp_start, {self.ramp_start}, not {self.ramp_end}")
 
-    def but(self, **changes: object) -> Recipe:
+    def but(self, **changes: Any) -> Recipe:
         """Return a copy in which every change that is not None is made."""
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
 
 
 RECIPES = {
-    "digits": Recipe(),
+    "digits": Recipe(units=128, epochs=120),
     "har": Recipe(
         epochs=30,
         batch_size=64,
@@ -74,3 +82,30 @@ def recipe(task: str) -> Recipe:
     if task not in RECIPES:
         raise EgretError(f"task must be one of {', '.join(RECIPES)}, not {task!r}")
     return RECIPES[task]
+
+
+def check_model(model: str) -> str:
+    """Return ``model`` if it is a kind of network that can be trained, else raise EgretError."""
+    if model not in MODELS:
+        raise EgretError(f"model must be one of {', '.join(MODELS)}, not {model!r}")
+    return model
+
+
+def check_seed(seed: int) -> int:
+    """Return ``seed`` if both random generators take it, else raise EgretError."""
+    if not 0 <= seed < 2**63:
+        raise EgretError(f"seed must be at least 0 and below 2^63, not {seed}")
+    return seed
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read seeds with commas between them, at least one, none twice."""
+    try:
+        seeds = tuple(check_seed(int(part)) for part in text.split(","))
+    except ValueError:
+        raise EgretError(
+            f"seeds must be integers of at least 0 with commas between them, not {text!r}"
+        ) from None
+    if len(set(seeds)) != len(seeds):
+        raise EgretError(f"seeds must differ from one another, not {text!r}")
+    return seeds

@@ -8,19 +8,21 @@ and wrong. The epoch to keep is chosen on the validation part alone.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from egru.errors import EgretError
 from torch import Tensor, nn
 from torch.nn import functional
 
+from egru.errors import EgretError
+
 from .batches import batches_per_epoch, bucketed
 from .checkpoint import Checkpoint, build
-from .evaluation import evaluate_module
+from .modules import evaluate_module
 from .recipes import Recipe
 from .tasks import Sequences, Task
 
@@ -32,7 +34,7 @@ class Epoch:
     number: int  # from 1
     loss: float  # mean over the training part, with pressure
     accuracy: float
-    activity: float  # mean over the layers, 0..1
+    activity: float | None  # mean over the layers, 0..1; None for a network without events
     kept: bool  # the best so far
 
 
@@ -64,7 +66,7 @@ def learning_rate_at(peak: float, progress: float, warmup: float) -> float:
 
 
 def mean_activity(spikes: list[Tensor], lengths: Tensor) -> Tensor:
-    """Return the share of units that fire, over all layers and real steps; spikes are T x B x H, zero beyond."""
+    """Return the share of units that fire; spikes are T x B x H per layer, zero beyond ``lengths``."""
     steps = lengths.sum()
     return torch.stack([s.sum() / (steps * s.shape[-1]) for s in spikes]).mean()
 
@@ -90,6 +92,8 @@ def better(candidate: Epoch, best: Epoch | None, limit: float) -> bool:
     """
     if best is None:
         return True
+    if candidate.activity is None or best.activity is None:
+        return candidate.accuracy >= best.accuracy
     within, best_within = candidate.activity <= limit, best.activity <= limit
     if within != best_within:
         return within
@@ -116,7 +120,7 @@ def fit(
     total = phase.epochs * batches_per_epoch(len(train), recipe.batch_size)
     step = 0
     best: Epoch | None = None
-    weights: dict[str, Tensor] = {}
+    weights: dict = {}
     for number in range(1, phase.epochs + 1):
         network.train()
         losses: list[float] = []
@@ -135,7 +139,9 @@ def fit(
             spikes = list(getattr(output, "spikes", ()) or ())
             pressure = pressure_at(phase, progress, recipe.pressure)
             if spikes and pressure:
-                loss = loss + pressure * functional.relu(mean_activity(spikes, lengths) - recipe.activity_target)
+                loss = loss + pressure * functional.relu(
+                    mean_activity(spikes, lengths) - recipe.activity_target
+                )
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
@@ -145,13 +151,15 @@ def fit(
             step += 1
         mean_loss = float(np.mean(losses))
         if not math.isfinite(mean_loss):
-            raise EgretError(f"training diverged in epoch {number}: the learning rate must be below {phase.learning_rate}")
+            raise EgretError(
+                f"training diverged in epoch {number}: the learning rate must be below {phase.learning_rate}"
+            )
         seen = evaluate_module(network, validation)
-        activity = seen.mean_activity if seen.activity else 0.0
+        activity = seen.mean_activity if seen.activity else None
         epoch = Epoch(number, mean_loss, seen.accuracy, activity, kept=False)
         if better(epoch, best, recipe.activity_limit):
             best = epoch = Epoch(number, mean_loss, seen.accuracy, activity, kept=True)
-            weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+            weights = copy.deepcopy(network.state_dict())  # a quantised network has formats among its tensors
         if report:
             report(epoch)
     if best is None:
@@ -161,7 +169,9 @@ def fit(
     return best
 
 
-def train(task: Task, recipe: Recipe, *, model: str = "egru", seed: int = 0, report: Report | None = None) -> Checkpoint:
+def train(
+    task: Task, recipe: Recipe, *, model: str = "egru", seed: int = 0, report: Report | None = None
+) -> Checkpoint:
     """Train a float network for a task and return it as a checkpoint. The test part is not touched."""
     torch.manual_seed(seed)
     network = build(model, task.input_size, task.num_classes, recipe)
@@ -175,5 +185,9 @@ def train(task: Task, recipe: Recipe, *, model: str = "egru", seed: int = 0, rep
         input_size=task.input_size,
         num_classes=task.num_classes,
         weights={name: value.detach().clone() for name, value in network.state_dict().items()},
-        figures={"epoch": best.number, "validation_accuracy": best.accuracy, "validation_activity": best.activity},
+        figures={
+            "epoch": best.number,
+            "validation_accuracy": best.accuracy,
+            "validation_activity": best.activity,
+        },
     )

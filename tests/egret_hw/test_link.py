@@ -34,8 +34,14 @@ def make_link(**changes):
     return ByteLink(**(parameters | changes))
 
 
+async def wait(ctx, cycles):
+    """A loop, because a simulation that ends within `repeat` or `until` warns."""
+    for _ in range(cycles):
+        await ctx.tick()
+
+
 async def take(ctx, stream):
-    """The next transfer's payload. (A loop, because a simulation that ends within `until` warns.)"""
+    """The next transfer's payload."""
     ctx.set(stream.ready, 1)
     while True:
         _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
@@ -77,17 +83,17 @@ class Bench:
         dut = self.dut
         for byte in self.to_send:
             await give(ctx, dut.received, byte)
-            await ctx.tick().repeat(self.pause())
+            await wait(ctx, self.pause())
 
     async def host_reads(self, ctx):
         dut = self.dut
         while len(self.bytes) < 8 * self.expect_messages:
-            await ctx.tick().repeat(self.pause())
+            await wait(ctx, self.pause())
             self.bytes.append(await take(ctx, dut.sent))
         self.finished = True
 
     async def tap(self, ctx, kind, index=0, value=0):
-        await ctx.tick().repeat(self.pause())
+        await wait(ctx, self.pause())
         ctx.set(self.dut.tap.token, {"kind": kind, "index": index, "value": value})
         ctx.set(self.dut.tap.strobe, 1)
         await ctx.tick()
@@ -97,7 +103,7 @@ class Bench:
         dut = self.dut
         fire = iter(self.fire)
         while True:
-            await ctx.tick().repeat(self.pause())
+            await wait(ctx, self.pause())
             token = await take(ctx, dut.events)
             self.tokens.append((token.kind, token.index, token.value))
             if token.kind == Kind.TICK:
@@ -110,7 +116,7 @@ class Bench:
     async def readout(self, ctx):
         dut = self.dut
         for kind, index, value in self.logits:
-            await ctx.tick().repeat(self.pause())
+            await wait(ctx, self.pause())
             await give(ctx, dut.logits, {"kind": kind, "index": index, "value": value})
 
     def run(self):
@@ -217,12 +223,12 @@ def test_an_event_outside_the_network_is_ignored_and_reported(index, value, shap
 def test_the_receivers_errors_are_reported():
     class Faulty(Bench):
         async def idle_inputs(self, ctx):
-            await ctx.tick().repeat(5)
+            await wait(ctx, 5)
             for signal in (self.dut.overflow, self.dut.framing_error):
                 ctx.set(signal, 1)
                 await ctx.tick()
                 ctx.set(signal, 0)
-                await ctx.tick().repeat(300)
+                await wait(ctx, 300)
 
     messages = Faulty(make_link(), sent=b"", expect_messages=2).run()
     assert messages == [

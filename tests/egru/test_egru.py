@@ -75,7 +75,7 @@ def test_theta_mean_sets_the_mean_of_the_initial_thresholds(mean):
 
 
 def test_equality_with_the_threshold_does_not_fire():
-    # The potential at the first step is .5 * tanh(atanh(candidate)); take its value from a unit that cannot fire.
+    # The first potential is .5 * tanh(atanh(candidate)); take its value from a unit that cannot fire.
     x = inputs(1, 1, 1)
     _, (potential, _) = constant_unit(0.5, 1.0)(x)
     potential = potential.item()
@@ -114,10 +114,10 @@ def test_a_silent_unit_with_a_negative_potential_gives_plus_zero():
 @pytest.mark.parametrize("reset", ["after", "before"])
 @pytest.mark.parametrize("state_reset", ["threshold", "output"])
 def test_two_windows_with_the_state_carried_equal_one_long_window(reset, state_reset):
-    egru = model(3, 6, 2, reset=reset, state_reset=state_reset)
-    x = inputs(20, 4, 3).requires_grad_()
+    egru = model(3, 12, 2, reset=reset, state_reset=state_reset, theta_mean=0.1)
+    x = (2 * inputs(20, 4, 3)).requires_grad_()
     whole, (c, y) = egru(x)
-    assert whole.count_nonzero() > 20
+    assert whole.count_nonzero() > 40
     first, state = egru(x[:7])
     second, (c2, y2) = egru(x[7:], state)
     torch.testing.assert_close(torch.cat((first, second)), whole, rtol=1e-12, atol=1e-14)

@@ -261,8 +261,8 @@ def test_padding_of_any_value_reaches_neither_outputs_nor_gradients():
             assert torch.equal(a, b)
 
 
-# Hand-worked cases. Candidates are given by their tanh: a bias of atanh(0.8) makes g = 0.8. Weights and biases not
-# named are zero, so z = r = 1/2. Surrogate: h = 0.8 * max(0, 1 - |c~ - theta|).
+# Hand-worked cases. Candidates are given by their tanh: a bias of atanh(0.8) makes g = 0.8. Weights and
+# biases not named are zero, so z = r = 1/2. Surrogate: h = 0.8 * max(0, 1 - |c~ - theta|).
 
 OPTIONS = {"gamma": 0.8, "eps": 1.0}
 

@@ -104,17 +104,17 @@ def test_activity_regularisation_alone_brings_the_activity_to_its_target():
 @pytest.mark.parametrize("reset", ["after", "before"])
 @pytest.mark.parametrize("state_reset", ["threshold", "output"])
 def test_a_network_learns_to_remember_its_first_input(reset, state_reset):
-    net = network(2, 16, 2, readout="last", reset=reset, state_reset=state_reset, theta_mean=0.15)
-    optimiser = torch.optim.Adam(net.parameters(), lr=0.02)
+    net = network(2, 32, 2, readout="last", reset=reset, state_reset=state_reset, theta_mean=0.1)
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
     generator = torch.Generator().manual_seed(2)
 
     def batch(size):
         labels = torch.randint(2, (size,), generator=generator)
-        x = 0.3 * torch.randn(10, size, 2, generator=generator, dtype=torch.float64)
+        x = 0.3 * torch.randn(6, size, 2, generator=generator, dtype=torch.float64)
         x[0] = 2 * torch.nn.functional.one_hot(labels, 2)
         return x, labels
 
-    for _ in range(150):
+    for _ in range(200):
         x, labels = batch(32)
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(net(x).logits, labels).backward()

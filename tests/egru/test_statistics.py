@@ -24,8 +24,8 @@ def constant_units(candidates, theta, **options):
 
 
 def test_hand_counted_layer():
-    # Potentials at theta = .3: unit 0 .4, .45 (fires twice); unit 1 .1, .15 (never; surrogate within .25: second
-    # step only); unit 2 -.4, -.6 (neither).
+    # Potentials at theta = .3: unit 0 .4, .45 (fires twice); unit 1 .1, .15 (never fires; the surrogate
+    # reaches .175, so it has one in the second step only); unit 2 -.4, -.6 (neither).
     model = constant_units([0.8, 0.2, -0.8], 0.3, eps=1 / 0.175)
     x = torch.zeros(2, 1, 3, dtype=torch.float64)
     x[0, 0, 1] = 5.0

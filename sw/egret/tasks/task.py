@@ -6,11 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from egru.errors import EgretError
 
 INPUT_BITS = 8  #: the chip's input word
 INPUT_FRAC = 5  #: so that a signed input word spans -4 .. +3.97
 INPUT_LIMIT = 4.0  #: normalised inputs are clipped here, where the input word ends
+
+
+SPLITS = ("train", "validation", "test")
+
+
+def check_split(name: str) -> str:
+    """Return ``name`` if a part of a task is called so, else raise EgretError."""
+    if name not in SPLITS:
+        raise EgretError(f"split must be one of {', '.join(SPLITS)}, not {name!r}")
+    return name
 
 
 @dataclass(frozen=True)
@@ -30,13 +41,17 @@ class Sequences:
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
-            raise EgretError(f"sequences and labels must be equally many, not {len(self.x)} and {len(self.y)}")
+            raise EgretError(
+                f"sequences and labels must be equally many, not {len(self.x)} and {len(self.y)}"
+            )
         if not len(self.x):
             raise EgretError("a part of a task must hold at least one sequence")
         size = self.x[0].shape[-1]
         for number, x in enumerate(self.x):
             if x.ndim != 2 or x.shape[0] < 1 or x.shape[1] != size:
-                raise EgretError(f"sequence {number} must have the shape T x {size} with T >= 1, not {x.shape}")
+                raise EgretError(
+                    f"sequence {number} must have the shape T x {size} with T >= 1, not {x.shape}"
+                )
             if not np.isfinite(x).all():
                 raise EgretError(f"sequence {number} must hold finite numbers only")
 
@@ -119,9 +134,7 @@ class Task:
 
     def part(self, name: str) -> Sequences:
         """Return the part called ``train``, ``validation`` or ``test``."""
-        if name not in ("train", "validation", "test"):
-            raise EgretError(f"split must be one of train, validation, test, not {name!r}")
-        return getattr(self, name)
+        return getattr(self, check_split(name))
 
     @classmethod
     def from_raw(

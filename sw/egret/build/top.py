@@ -1,0 +1,96 @@
+"""What goes onto a board: the accelerator, the byte link and a serial port."""
+
+from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect
+
+from egret_hw.accelerator import Accelerator
+from egret_hw.config import AcceleratorConfig
+from egret_hw.link import ByteLink
+from egret_hw.uart import UARTReceiver, UARTTransmitter, divisor_for
+from egru.image import NetworkImage
+
+
+class LinkedAccelerator(wiring.Component):
+    """An accelerator behind a serial port; docs/link.md says what to send and what comes back.
+
+    Parameters
+    ----------
+    image : NetworkImage
+        The network.
+    config : AcceleratorConfig or None
+        How to build it.
+    divisor : int
+        Clock cycles per bit of the serial port.
+
+    Members
+    -------
+    rx : In(1)
+        Serial line from the host, idle high.
+    tx : Out(1)
+        Serial line to the host, idle high.
+
+    Attributes
+    ----------
+    accelerator : Accelerator
+    """
+
+    rx: In(1, init=1)
+    tx: Out(1, init=1)
+
+    def __init__(self, image: NetworkImage, config: AcceleratorConfig | None = None, *, divisor: int) -> None:
+        self.accelerator = Accelerator(image, config)
+        self.divisor = divisor
+        last = len(image.layers) - 1
+        self._tap_name = f"tap{last}"
+        tap_layout = getattr(self.accelerator, self._tap_name).token.shape()
+        self.link = ByteLink(
+            inputs=image.input.size,
+            input_value=self.accelerator.events.payload.shape()["value"].shape,
+            units=image.layers[last].spec.units,
+            unit_value=tap_layout["value"].shape,
+            classes=image.readout.spec.classes,
+            logit_value=self.accelerator.logits.payload.shape()["value"].shape,
+        )
+        super().__init__()
+
+    def elaborate(self, platform) -> Module:  # noqa: D102
+        m = Module()
+        m.submodules.accelerator = accelerator = self.accelerator
+        m.submodules.link = link = self.link
+        m.submodules.receiver = receiver = UARTReceiver(divisor=self.divisor)
+        m.submodules.transmitter = transmitter = UARTTransmitter(divisor=self.divisor)
+
+        connect(m, receiver.bytes, link.received)
+        connect(m, link.events, accelerator.events)
+        connect(m, accelerator.logits, link.logits)
+        connect(m, getattr(accelerator, self._tap_name), link.tap)
+        connect(m, link.sent, transmitter.bytes)
+        m.d.comb += [
+            receiver.line.eq(self.rx),
+            link.overflow.eq(receiver.overflow),
+            link.framing_error.eq(receiver.framing_error),
+            self.tx.eq(transmitter.line),
+        ]
+        return m
+
+
+class BoardTop(Elaboratable):
+    """A :class:`LinkedAccelerator` on the pins of a board with a ``uart`` resource."""
+
+    def __init__(
+        self, image: NetworkImage, config: AcceleratorConfig | None = None, *, clock_hz: int, baud: int
+    ) -> None:
+        self.linked = LinkedAccelerator(image, config, divisor=divisor_for(clock_hz=clock_hz, baud=baud))
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """The accelerator inside."""
+        return self.linked.accelerator
+
+    def elaborate(self, platform) -> Module:  # noqa: D102
+        m = Module()
+        m.submodules.linked = linked = self.linked
+        uart = platform.request("uart")
+        m.d.comb += [linked.rx.eq(uart.rx.i), uart.tx.o.eq(linked.tx)]
+        return m

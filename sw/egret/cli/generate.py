@@ -1,0 +1,42 @@
+"""`egret generate`: a network image as Verilog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .options import Lanes, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
+
+
+def generate(
+    image: Annotated[Path, typer.Argument(help="Network image.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the results; made if need be.")],
+    lanes: Lanes = "16",
+    update_lanes: UpdateLanes = None,
+    readout_lanes: ReadoutLanes = None,
+    queue_depth: QueueDepth = 16,
+) -> None:
+    """Write the accelerator as Verilog, and a JSON sidecar with its parameters, ports, memories and versions."""
+    from egret_hw import generate as generator
+    from egru.image import load_image
+
+    network = load_image(image)
+    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth)
+    with Console(stderr=True).status(f"generating {network.name}"):
+        sidecar = generator.generate(network, output, config)
+    parameters = sidecar["parameters"]
+    bits = sum(memory["bits"] for memory in sidecar["memories"])
+    Console().print(
+        f"{network.name}: wrote {output / generator.TOP}.v and .json: "
+        f"lanes {_listed(parameters['lanes'])}, update lanes {_listed(parameters['update_lanes'])}, "
+        f"readout lanes {parameters['readout_lanes']}, {len(sidecar['memories'])} kinds of memory with {bits} bits",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _listed(numbers) -> str:
+    return ",".join(str(number) for number in numbers)

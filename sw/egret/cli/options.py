@@ -1,0 +1,43 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from egru.errors import EgretError
+
+if TYPE_CHECKING:
+    from egret_hw.config import AcceleratorConfig
+
+Lanes = Annotated[
+    str, typer.Option(help="Multipliers in each layer's tile, 1 to 64; with commas, one number for each layer.")
+]
+UpdateLanes = Annotated[
+    str | None, typer.Option(help="Units updated per cycle in each tile; with commas, one number for each layer.")
+]
+ReadoutLanes = Annotated[int | None, typer.Option(help="Multipliers in the readout.")]
+QueueDepth = Annotated[int, typer.Option(help="Tokens that wait in front of each tile, 3 to 4096.")]
+
+
+def accelerator_config(
+    lanes: str, update_lanes: str | None, readout_lanes: int | None, queue_depth: int
+) -> AcceleratorConfig:
+    """The configuration that the options ask for; EgretError where one is not a number."""
+    from egret_hw.config import AcceleratorConfig
+
+    return AcceleratorConfig(
+        lanes=_numbers("lanes", lanes),
+        update_lanes=None if update_lanes is None else _numbers("update-lanes", update_lanes),
+        readout_lanes=readout_lanes,
+        queue_depth=queue_depth,
+    )
+
+
+def _numbers(name: str, text: str) -> int | tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise EgretError(f"{name} must be a number, or numbers with commas between them, not {text!r}") from None
+    return numbers[0] if len(numbers) == 1 else numbers

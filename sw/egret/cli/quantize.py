@@ -1,0 +1,59 @@
+"""`egret quantize`: a network image from a float checkpoint."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .progress import epochs_shown, need_torch
+
+
+def quantize(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of `egret train`.")],
+    bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of fine-tuning; 0 for none; by default the task's recipe.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Network image; by default the checkpoint's name, .egret."),
+    ] = None,
+) -> None:
+    """Quantise a network, fine-tune it as the hardware will compute it, and write its network image.
+
+    The epoch is chosen on the validation part. Then the test part is used, once, by the integer model.
+    """
+    need_torch()
+    from egret import tasks
+    from egret.checkpoint import check_writable, load_checkpoint
+    from egret.quantisation import check_bits, quantise
+    from egru.image import save_image
+
+    check_bits(bits)
+    loaded = load_checkpoint(checkpoint)
+    recipe = loaded.recipe.but(qat_epochs=epochs)
+    path = check_writable(output or checkpoint.with_suffix(".egret"))
+    data = tasks.load(loaded.task)
+    command = f"{loaded.command} && egret quantize {shlex.quote(checkpoint.name)} --bits {bits}"
+    if epochs is not None:
+        command += f" --epochs {epochs}"
+    with epochs_shown(f"{loaded.task} at {bits} bits", recipe.qat_epochs) as report:
+        done = quantise(data, loaded, bits=bits, recipe=recipe, command=command, report=report)
+    save_image(done.image, path)
+    table = Table(title=f"{loaded.task}: test part, {done.test.count} sequences")
+    for heading in ("network", "accuracy", "activity"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for name, seen in (
+        ("float", done.float_test),
+        (f"{bits} bits, as quantised", done.post_training_test),
+        (f"{bits} bits, fine-tuned", done.test),
+    ):
+        table.add_row(name, f"{seen.accuracy:.2%}", " ".join(f"{a:.2%}" for a in seen.activity))
+    console = Console()
+    console.print(table)
+    console.print(f"wrote {path}", highlight=False, soft_wrap=True)

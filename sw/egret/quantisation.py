@@ -1,0 +1,131 @@
+"""From a float checkpoint to a network image: quantise, fine-tune, choose, measure.
+
+Fine-tuning trains the integer model itself (:class:`egru.quant.QuantNetwork`), so the accuracy on the
+validation part that chooses the epoch is the accuracy of the chip. The test part is used once, after
+everything is decided.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from egru import Network
+from egru.errors import EgretError
+from egru.formats import IntFormat
+from egru.image import NetworkImage
+from egru.quant import QuantNetwork
+
+from .checkpoint import Checkpoint
+from .evaluation import Evaluation, evaluate_image
+from .modules import evaluate_module
+from .recipes import Recipe
+from .tasks import Sequences, Task
+from .tasks.task import INPUT_BITS, INPUT_FRAC
+from .training import Phase, Report, fit
+
+BITS = (2, 8)  #: the narrowest and the widest weights
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """An image, and what it and its forerunners do on the test part."""
+
+    image: NetworkImage
+    float_test: Evaluation
+    post_training_test: Evaluation  # quantised, not fine-tuned
+    test: Evaluation
+
+
+def check_bits(bits: int) -> int:
+    """Return ``bits`` if weights can have so many, else raise EgretError."""
+    if type(bits) is not int or not BITS[0] <= bits <= BITS[1]:
+        raise EgretError(f"bits must be an integer {BITS[0]}..{BITS[1]}, not {bits!r}")
+    return bits
+
+
+def check_fits(checkpoint: Checkpoint, task: Task) -> None:
+    """Raise EgretError unless the checkpoint has the sizes of the task."""
+    have, need = (checkpoint.input_size, checkpoint.num_classes), (task.input_size, task.num_classes)
+    if have != need:
+        raise EgretError(
+            f"the checkpoint must have {need[0]} inputs and {need[1]} classes for {task.name}, not {have}"
+        )
+
+
+def post_training(checkpoint: Checkpoint, bits: int = 8) -> QuantNetwork:
+    """Quantise a checkpoint's network to weights of ``bits`` bits, without any training."""
+    words = IntFormat(INPUT_BITS, INPUT_FRAC, True)
+    network = checkpoint.network()
+    if not isinstance(network, Network):
+        raise EgretError(f"only a model of kind egru can be quantised, not {checkpoint.model}")
+    return QuantNetwork.from_float(network, input_format=words, weight_bits=check_bits(bits)).eval()
+
+
+def quantise(
+    task: Task,
+    checkpoint: Checkpoint,
+    *,
+    bits: int = 8,
+    recipe: Recipe | None = None,
+    command: str = "",
+    report: Report | None = None,
+) -> Quantised:
+    """Quantise, fine-tune for ``recipe.qat_epochs`` epochs and measure.
+
+    ``recipe`` defaults to the checkpoint's own. Zero epochs leave the network as quantised after training.
+    ``command`` goes into the image's info.
+    """
+    check_fits(checkpoint, task)
+    recipe = recipe or checkpoint.recipe
+    network = post_training(checkpoint, bits)
+    untrained = network.to_image(task.name)
+    chosen = None
+    if recipe.qat_epochs:
+        phase = Phase(recipe.qat_epochs, recipe.qat_learning_rate, (0.0, 0.0))
+        chosen = fit(network, task.train, task.validation, recipe, phase, seed=checkpoint.seed, report=report)
+    plain = network.to_image(task.name)
+    validation = evaluate_image(plain, task.validation)
+    float_test = evaluate_module(checkpoint.network(), task.test)
+    post_test = evaluate_image(untrained, task.test)
+    test = evaluate_image(plain, task.test)
+    info = {
+        "task": task.name,
+        "labels": list(task.labels),
+        "input_normalisation": task.normalisation.as_info(),
+        "command": command,
+        "seed": checkpoint.seed,
+        "recipe": dataclasses.asdict(recipe),
+        "weight_bits": bits,
+        "figures": {
+            "float": {**checkpoint.figures, **figures(float_test, "test")},
+            "post_training": figures(post_test, "test"),
+            "quantised": {
+                "epoch": chosen.number if chosen else 0,
+                **figures(validation, "validation"),
+                **figures(test, "test"),
+            },
+        },
+        "torch": torch.__version__,
+    }
+    image = dataclasses.replace(plain, info=info)
+    return Quantised(image, float_test, post_test, test)
+
+
+def figures(evaluation: Evaluation, part: str) -> dict[str, float | list[float]]:
+    """Return an evaluation's figures as they stand in an image's info, rounded to 5 decimals."""
+    return {
+        f"{part}_accuracy": round(evaluation.accuracy, 5),
+        f"{part}_activity": [round(a, 5) for a in evaluation.activity],
+        f"{part}_sequences": evaluation.count,
+    }
+
+
+def agree(network: QuantNetwork, sequences: Sequences) -> bool:
+    """Whether the module and its image decide alike on every one of ``sequences``."""
+    by_module = evaluate_module(network, sequences).decisions
+    by_image = evaluate_image(network.to_image("check"), sequences).decisions
+    return bool(np.array_equal(by_module, by_image))
