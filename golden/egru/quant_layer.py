@@ -201,8 +201,15 @@ def _look_up(table: Tensor, entry: Tensor) -> Tensor:
 def _product_dtype(weight: Tensor, largest: float) -> torch.dtype:
     """Pick the narrower type that holds every partial sum of integers ``weight`` times ``0..largest``."""
     bound = float(weight.abs().sum(1).max()) * largest
-    fast = torch.get_float32_matmul_precision() == "highest"  # otherwise float32 products may round more
-    return torch.float32 if fast and bound < 2**24 else torch.float64
+    return torch.float32 if bound < 2**24 and _float32_products_are_exact() else torch.float64
+
+
+def _float32_products_are_exact() -> bool:
+    """Tell whether torch has not been asked to compute float32 products with fewer bits (TF32, bfloat16)."""
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:  # a precision was set by backend, which this function cannot express
+        return False
 
 
 class _QuantLayer(torch.autograd.Function):

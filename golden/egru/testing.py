@@ -206,10 +206,10 @@ def first_difference(expected: Trace, found: Trace) -> str | None:
     """
     if len(expected.events) != len(found.events) or len(expected.states) != len(found.states):
         return f"layers: expected {len(expected.events)}, found {len(found.events)}"
-    places = []
+    places: list[tuple[str, np.ndarray, np.ndarray]] = []
     for kind in ("events", "states"):
-        for k, pair in enumerate(zip(getattr(expected, kind), getattr(found, kind), strict=True)):
-            places.append((f"{kind} of layer {k}", *map(np.asarray, pair)))
+        for k, (a, b) in enumerate(zip(getattr(expected, kind), getattr(found, kind), strict=True)):
+            places.append((f"{kind} of layer {k}", np.asarray(a), np.asarray(b)))
     places.append(("logits", np.asarray(expected.logits), np.asarray(found.logits)))
     first = None
     for name, a, b in places:

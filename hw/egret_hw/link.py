@@ -92,7 +92,8 @@ class ByteLink(wiring.Component):
             event_depth = max(512, 1 << (least_depth - 1).bit_length())
         if event_depth < least_depth:
             raise ValueError(
-                f"event_depth must be at least {least_depth}, two steps of all units firing, not {event_depth!r}"
+                f"event_depth must be at least {least_depth}, two steps of all units firing, "
+                f"not {event_depth!r}"
             )
         if receive_depth < 4:
             raise ValueError(f"receive_depth must be at least 4 bytes, one token, not {receive_depth!r}")
@@ -114,7 +115,7 @@ class ByteLink(wiring.Component):
             }
         )
 
-    def elaborate(self, platform) -> Module:  # noqa: D102
+    def elaborate(self, platform) -> Module:
         m = Module()
         set_flags = Signal(len(Flag))
         room = Signal()
@@ -177,7 +178,8 @@ class ByteLink(wiring.Component):
         """The last layer's tokens, and the account of their places.
 
         `claimed` counts tokens held plus places promised to steps that are under way. A step is promised
-        units + 1 places when its TICK goes in; what it did not use comes back with its TICK from the last layer.
+        units + 1 places when its TICK goes in; what it did not use comes back when its TICK comes out of
+        the last layer.
         """
         layout = self.tap.token.shape()
         m.submodules.event_buffer = buffer = SyncFIFOBuffered(width=layout.size, depth=self.event_depth)
@@ -209,7 +211,9 @@ class ByteLink(wiring.Component):
 
     def _elaborate_writer(self, m: Module, set_flags: Signal, event_buffer: stream.Interface) -> None:
         """Messages to bytes. Status goes first, then logits: they are few, so events still get through."""
-        message = Signal(data.StructLayout({"kind": 4, "source": 4, "index": 16, "value": signed(_VALUE_BITS)}))
+        message = Signal(
+            data.StructLayout({"kind": 4, "source": 4, "index": 16, "value": signed(_VALUE_BITS)})
+        )
         raw = message.as_value()
         bytes_left = Signal(range(MESSAGE_BYTES + 1))
 

@@ -67,7 +67,7 @@ class UARTReceiver(wiring.Component):
         self.divisor = _checked_divisor(divisor)
         super().__init__()
 
-    def elaborate(self, platform) -> Module:  # noqa: D102
+    def elaborate(self, platform) -> Module:
         m = Module()
 
         line = Signal(init=1)
@@ -132,7 +132,7 @@ class UARTTransmitter(wiring.Component):
         self.divisor = _checked_divisor(divisor)
         super().__init__()
 
-    def elaborate(self, platform) -> Module:  # noqa: D102
+    def elaborate(self, platform) -> Module:
         m = Module()
 
         timer = Signal(range(self.divisor))

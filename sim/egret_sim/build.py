@@ -38,7 +38,7 @@ WAIVERS = PACKAGE / "waivers.vlt"
 #: of their cost; ``fast`` suits whole accelerators that run millions of cycles.
 _OPTIMISATION = {
     "quick": {"OPT_FAST": "-O0", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"},
-    "fast": {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O2"},
+    "fast": {"OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O2"},
 }
 #: What the wheel's makefile has from the machine where it was built, or lacks: names of tools, the flag that
 #: includes a precompiled header (without it, the header is taken for a linker input), and the C++ standard with

@@ -33,11 +33,12 @@ SETTLE_CYCLES = 400
 class Stalls:
     """Random gaps: after a token (or, at the sink, a ready cycle) one follows with a chance of ``chance``/256.
 
-    Its length is 1 + (a random number masked with ``mask``) cycles, so a mask of 15 gives 1 to 16.
+    Three in four gaps are short, 1 to 4 cycles. The fourth is 1 + (a random number masked with ``mask``) cycles long, enough
+    for what waits inside to run dry, or to fill up.
     """
 
-    chance: int = 40
-    mask: int = 15
+    chance: int = 64
+    mask: int = 255
 
     def __post_init__(self) -> None:
         if not 1 <= self.chance <= 255:

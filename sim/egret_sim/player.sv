@@ -19,7 +19,7 @@ module egret_player #(
     longint unsigned filled = 0;
     int unsigned seed = 1;
     int unsigned gap_chance = 0;  // in 1/256, after each token
-    int unsigned gap_mask = 0;    // a gap is 1 + (random & gap_mask) cycles long
+    int unsigned gap_mask = 0;    // of one gap in four; the others are short
     // Read by the bench.
     longint unsigned played = 0;
 

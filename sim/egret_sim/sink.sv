@@ -13,7 +13,7 @@ module egret_sink #(
     // Written by the bench.
     int unsigned seed = 1;
     int unsigned gap_chance = 0;  // in 1/256, in each cycle in which it is ready
-    int unsigned gap_mask = 0;    // a pause is 1 + (random & gap_mask) cycles long
+    int unsigned gap_mask = 0;    // of one pause in four; the others are short
     // Read by the bench.
     logic broken = 0;
     longint unsigned broken_cycle = 0;

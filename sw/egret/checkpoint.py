@@ -109,19 +109,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise EgretError(f"{name} of checkpoint {path} must hold finite numbers only")
+    kinds = {"task": str, "model": str, "seed": int, "input_size": int, "num_classes": int, "figures": dict}
+    for key, kind in kinds.items():
+        if type(header.get(key)) is not kind:
+            raise EgretError(
+                f"{key} of checkpoint {path} must be of type {kind.__name__}, not {header.get(key)!r}"
+            )
     try:
-        return Checkpoint(
-            task=str(header["task"]),
-            model=str(header["model"]),
-            seed=int(header["seed"]),
-            recipe=Recipe(**header["recipe"]),
-            input_size=int(header["input_size"]),
-            num_classes=int(header["num_classes"]),
-            weights=weights,
-            figures=dict(header["figures"]),
-        )
+        chosen = Recipe(**header["recipe"])
     except (KeyError, TypeError) as error:
-        raise EgretError(f"the header of checkpoint {path} must be complete: {error}") from error
+        raise EgretError(f"recipe of checkpoint {path} must be complete: {error}") from error
+    return Checkpoint(**{key: header[key] for key in kinds}, recipe=chosen, weights=weights)
 
 
 def check_writable(path: Path) -> Path:

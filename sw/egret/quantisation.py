@@ -86,7 +86,7 @@ def quantise(
     chosen = None
     if recipe.qat_epochs:
         phase = Phase(recipe.qat_epochs, recipe.qat_learning_rate, (0.0, 0.0))
-        chosen = fit(network, task.train, task.validation, recipe, phase, seed=checkpoint.seed, report=report)
+        chosen = fit(network, task, recipe, phase, seed=checkpoint.seed, report=report)
     plain = network.to_image(task.name)
     validation = evaluate_image(plain, task.validation)
     float_test = evaluate_module(checkpoint.network(), task.test)

@@ -24,6 +24,8 @@ class Recipe:
     weight_decay: float = 1e-2  # on matrices; biases and thresholds have none
     clip_norm: float = 1.0  # of the whole gradient
     noise: float = 0.1  # deviation of Gaussian noise added to the normalised training inputs
+    rotation_degrees: float = 0.0  # deviation of a random rotation of each training sequence's vectors
+    gain: float = 0.0  # deviation of the logarithm of a random gain on the same
     label_smoothing: float = 0.05
     activity_target: float = 0.05  # what the activity pressure aims at
     activity_limit: float = 0.08  # an epoch above this is not selected
@@ -43,7 +45,7 @@ class Recipe:
         for name in ("learning_rate", "qat_learning_rate", "clip_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise EgretError(f"{name} must be a finite number above 0, not {getattr(self, name)!r}")
-        for name in ("weight_decay", "noise", "pressure"):
+        for name in ("weight_decay", "noise", "rotation_degrees", "gain", "pressure"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise EgretError(f"{name} must be a finite number of at least 0, not {getattr(self, name)!r}")
         for name in (

@@ -20,11 +20,12 @@ from torch.nn import functional
 
 from egru.errors import EgretError
 
+from .augmentation import Augmentation
 from .batches import batches_per_epoch, bucketed
 from .checkpoint import Checkpoint, build
 from .modules import evaluate_module
 from .recipes import Recipe
-from .tasks import Sequences, Task
+from .tasks import Task
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,7 @@ def better(candidate: Epoch, best: Epoch | None, limit: float) -> bool:
 
 def fit(
     network: nn.Module,
-    train: Sequences,
-    validation: Sequences,
+    task: Task,
     recipe: Recipe,
     phase: Phase,
     *,
@@ -115,24 +115,22 @@ def fit(
     Raises EgretError if the loss stops being a finite number.
     """
     rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)
+    augment = Augmentation(task, recipe, torch.Generator().manual_seed(seed))
     optimizer = torch.optim.AdamW(_groups(network, recipe.weight_decay), lr=phase.learning_rate)
-    total = phase.epochs * batches_per_epoch(len(train), recipe.batch_size)
+    total = phase.epochs * batches_per_epoch(len(task.train), recipe.batch_size)
     step = 0
     best: Epoch | None = None
     weights: dict = {}
     for number in range(1, phase.epochs + 1):
         network.train()
         losses: list[float] = []
-        for chosen in bucketed(train, recipe.batch_size, rng):
+        for chosen in bucketed(task.train, recipe.batch_size, rng):
             progress = step / total
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(phase.learning_rate, progress, recipe.warmup)
-            x, lengths = (torch.from_numpy(a) for a in train.padded(chosen))
-            if recipe.noise:
-                x = x + recipe.noise * torch.randn_like(x)
-            output = network(x, lengths)
-            labels = torch.from_numpy(train.y[chosen])
+            x, lengths = (torch.from_numpy(a) for a in task.train.padded(chosen))
+            output = network(augment(x), lengths)
+            labels = torch.from_numpy(task.train.y[chosen])
             loss = functional.cross_entropy(
                 output.logits.float(), labels, label_smoothing=recipe.label_smoothing
             )
@@ -154,7 +152,7 @@ def fit(
             raise EgretError(
                 f"training diverged in epoch {number}: the learning rate must be below {phase.learning_rate}"
             )
-        seen = evaluate_module(network, validation)
+        seen = evaluate_module(network, task.validation)
         activity = seen.mean_activity if seen.activity else None
         epoch = Epoch(number, mean_loss, seen.accuracy, activity, kept=False)
         if better(epoch, best, recipe.activity_limit):
@@ -176,7 +174,7 @@ def train(
     torch.manual_seed(seed)
     network = build(model, task.input_size, task.num_classes, recipe)
     phase = Phase(recipe.epochs, recipe.learning_rate, (recipe.ramp_start, recipe.ramp_end))
-    best = fit(network, task.train, task.validation, recipe, phase, seed=seed, report=report)
+    best = fit(network, task, recipe, phase, seed=seed, report=report)
     return Checkpoint(
         task=task.name,
         model=model,

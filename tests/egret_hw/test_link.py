@@ -149,12 +149,18 @@ def test_bytes_become_tokens_and_tokens_become_messages_under_random_stalls(seed
     rng = random.Random(seed)
     sent, fire = [], []
     for _ in range(8):
-        sent += [(Kind.EVENT, i, rng.randrange(-128, 128)) for i in rng.sample(range(INPUTS), rng.randrange(4))]
+        sent += [
+            (Kind.EVENT, i, rng.randrange(-128, 128)) for i in rng.sample(range(INPUTS), rng.randrange(4))
+        ]
         sent.append((Kind.TICK, 0, 0))
         fire.append([(u, rng.randrange(1, 256)) for u in rng.sample(range(UNITS), rng.randrange(UNITS + 1))])
     sent.append((Kind.END, 0, 0))
-    logits = [(Kind.EVENT, c, rng.randrange(-(1 << 22), 1 << 22)) for c in range(CLASSES)] + [(Kind.END, 0, 0)]
-    events = [t for step in fire for t in [*((Kind.EVENT, *e) for e in step), (Kind.TICK, 0, 0)]] + [(Kind.END, 0, 0)]
+    logits = [(Kind.EVENT, c, rng.randrange(-(1 << 22), 1 << 22)) for c in range(CLASSES)] + [
+        (Kind.END, 0, 0)
+    ]
+    events = [t for step in fire for t in [*((Kind.EVENT, *e) for e in step), (Kind.TICK, 0, 0)]] + [
+        (Kind.END, 0, 0)
+    ]
 
     bench = Bench(
         make_link(),
@@ -185,10 +191,16 @@ def test_no_event_is_lost_when_every_unit_fires_in_every_step_and_the_host_reads
             await super().host_reads(ctx)
 
     bench = SlowHost(
-        make_link(), sent=encode_token(Kind.TICK) * steps, fire=fire, slowness=1, expect_messages=len(expected)
+        make_link(),
+        sent=encode_token(Kind.TICK) * steps,
+        fire=fire,
+        slowness=1,
+        expect_messages=len(expected),
     )
     assert from_source(bench.run(), Source.EVENTS) == expected
-    assert bench.most_ticks < steps, "the buffer has 12 places and a step takes 6: the host must be waited for"
+    assert bench.most_ticks < steps, (
+        "the buffer has 12 places and a step takes 6: the host must be waited for"
+    )
 
 
 def test_a_first_byte_that_is_no_kind_is_ignored_and_reported():
@@ -210,7 +222,13 @@ def test_four_resync_bytes_bring_a_reader_that_lost_bytes_back_to_a_first_byte(c
 
 @pytest.mark.parametrize(
     ("index", "value", "shape"),
-    [(INPUTS, 1, signed(8)), (65535, 1, signed(8)), (0, 8, signed(4)), (0, -9, signed(4)), (0, 16, unsigned(4))],
+    [
+        (INPUTS, 1, signed(8)),
+        (65535, 1, signed(8)),
+        (0, 8, signed(4)),
+        (0, -9, signed(4)),
+        (0, 16, unsigned(4)),
+    ],
 )
 def test_an_event_outside_the_network_is_ignored_and_reported(index, value, shape):
     sent = encode_token(Kind.EVENT, index, value) + encode_token(Kind.EVENT, 3, 2) + encode_token(Kind.TICK)

@@ -1,6 +1,10 @@
 """The integer model: hand-worked numbers, an independent implementation, properties, and refusals."""
 
+import json
 import operator
+import random
+import re
+from pathlib import Path
 
 import integer_reference as reference
 import numpy as np
@@ -14,6 +18,8 @@ from egru.image import InputSpec, Layer, LayerSpec, NetworkImage, Readout, Reado
 from egru.integer import IntegerNetwork, Trace, decide
 from egru.tables import sigmoid_table, tanh_table
 from egru.testing import first_difference, random_image, random_input
+
+NUMERICS = Path(__file__).parents[2] / "docs" / "numerics.md"
 
 
 def one_unit(threshold, candidate_bias, *, z_bias=-(2**20), event_bits=8, mode="every", max_steps=1):
@@ -224,3 +230,65 @@ def test_only_the_mode_mean_limits_the_steps():
     x = np.zeros((5, 2, 1), int)
     assert len(IntegerNetwork(one_unit(8192, 0, mode="last")).run(x).events[0]) == 5
     assert len(IntegerNetwork(one_unit(8192, 0, mode="mean", max_steps=4)).run(x, [4, 4]).events[0]) == 5
+
+
+def worked_example():
+    """Section 8 of docs/numerics.md: the image, x, and its tables as name -> numbers."""
+    text = NUMERICS.read_text(encoding="utf-8").split("## 8. A worked example")[1]
+    net = json.loads(re.search(r"```json\n(.*?)```", text, re.DOTALL)[1])
+    source, spec = InputSpec(**net["input"]), LayerSpec(**net["layer"])
+    tensors = {name: np.array(net[name]) for name in Layer.TENSORS}
+    layer = Layer(spec=spec, input_format=source.format, **tensors)
+    readout = Readout(
+        spec=ReadoutSpec(**net["readout"]),
+        weight=np.array(net["readout_weight"]),
+        bias=np.array(net["readout_bias"]),
+    )
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", text, re.M)
+    ]
+    rows = {name: [int(v) for v in values] for name, *values in cells if re.fullmatch(r"-?\d+", values[0])}
+    return NetworkImage("example", source, (layer,), readout, {}), np.array(net["x"]), rows
+
+
+def test_the_worked_example_of_the_page_is_right_in_every_number():
+    image, x, rows = worked_example()
+    layer, units = image.layers[0], 2
+    found = {}
+    c, y = [0] * units, [0] * units
+    for inputs in x.tolist():
+        done = []
+        for u in range(units):
+            order = random.Random(0)
+            A = reference.products(layer.input_weight.tolist(), inputs, units, u, order)
+            Q = reference.products(layer.recurrent_weight.tolist(), y, units, u, order)
+            step = {f"A[{g}]": A[g] for g in range(3)} | {f"Q[{g}]": Q[g] for g in range(3)}
+            done.append(reference.layer_step(layer, u, c[u], A, Q))
+            for name, value in (step | done[-1]).items():
+                name = f"index of {name[1]}" if name in ("iz", "ir", "ig") else name
+                found.setdefault(name, []).append(value)
+        c, y = [unit["c"] for unit in done], [unit["y"] for unit in done]
+    trace = IntegerNetwork(image).run(x)
+    for name, row in enumerate(image.readout.weight.astype(int)):
+        m = (trace.events[0] @ row + image.readout.bias[name]).tolist()
+        found[f"m[{name}]"] = [*m, sum(m)]
+    assert rows == found
+    assert trace.events[0].flatten().tolist() == rows["y"]
+    assert trace.states[0].flatten().tolist() == rows["c"]
+    assert trace.logits.tolist() == [rows["m[0]"][-1], rows["m[1]"][-1]]
+
+
+def test_the_worked_example_shows_what_the_page_says_it_shows():
+    image, _, rows = worked_example()
+    layer = image.layers[0]
+    assert (layer.acc_frac, layer.input_shift, layer.recurrent_shift) == (12, 0, 5)
+    assert rows["c~"][1] == layer.threshold[1] and rows["fired"][1] == 0
+    assert rows["Sa"][1] % 2 == 1 and rows["a"][1] == (rows["Sa"][1] + 1) // 2
+    assert rows["y"][3] == layer.event_format.hi
+    assert (
+        reference.rshr(rows["a"][5] * 2**15 + rows["r"][5] * rows["q"][5], 25)
+        == 9
+        > rows["index of g"][5]
+        == 7
+    )
+    assert decide(np.array([rows["m[0]"][-1], rows["m[1]"][-1]])) == 0

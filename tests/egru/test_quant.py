@@ -12,7 +12,7 @@ from egru import EgretError, IntegerNetwork, Network, QuantNetwork
 from egru.formats import IntFormat
 from egru.integer import Trace
 from egru.quant import best_frac, choose_input_format
-from egru.quant_layer import exact_sequence, quantise, to_integers
+from egru.quant_layer import _product_dtype, exact_sequence, quantise, to_integers
 from egru.testing import first_difference, random_image, random_input
 
 torch.set_num_threads(1)
@@ -131,7 +131,7 @@ def test_thousands_of_steps_stay_equal():
     assert difference(quantised, x) is None
 
 
-@pytest.mark.parametrize("precision", ["highest", "medium"])
+@pytest.mark.parametrize("precision", ["high", "medium"])
 def test_wide_sums_and_imprecise_float32_products_do_not_cost_a_bit(precision):
     """Sums beyond 24 bits, and a switch that lets float32 products round more."""
     rng = np.random.default_rng(0)
@@ -140,12 +140,15 @@ def test_wide_sums_and_imprecise_float32_products_do_not_cost_a_bit(precision):
     )
     x = torch.from_numpy(image.input.format.to_real(random_input(rng, image, 4, batch=2))).float()
     quantised = from_image(image).float()
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
+    assert difference(quantised, x) is None
     try:
+        torch.set_float32_matmul_precision(precision)
+        assert _product_dtype(torch.ones(1, 1), 1.0) == torch.float64
         assert difference(quantised, x) is None
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision("highest")
+    assert _product_dtype(torch.ones(1, 1), 2.0**24 - 1) == torch.float32
+    assert _product_dtype(torch.ones(1, 1), 2.0**24) == torch.float64
 
 
 def test_training_keeps_the_equality_and_evaluation_after_it_too():

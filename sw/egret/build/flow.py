@@ -46,8 +46,8 @@ def build_bitstream(
 ) -> BuildReport:
     """Build a bitstream of the network for a board.
 
-    Writes `egret.bit` (for the board's flash or for openFPGALoader), `egret.svf` (for JTAG programmers), `report.json`
-    and the tools' logs. Results appear together and only if the design fits and is fast enough; the logs always.
+    Writes `egret.bit` (for openFPGALoader), `egret.svf` (for JTAG programmers), `report.json` and the
+    tools' logs. Results appear together, and only if the design fits and is fast enough; the logs always.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def build_bitstream(
     Raises
     ------
     EgretError
-        If the configuration does not suit the image, the device is too small or too slow, a tool fails, or the
-        directory cannot be written.
+        If the configuration does not suit the image, the device is too small or too slow, a tool fails, or
+        the directory cannot be written.
     """
     from egret.build.top import BoardTop
 

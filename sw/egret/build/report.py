@@ -148,7 +148,9 @@ def parse_report(text: str) -> tuple[tuple[Usage, ...], ClockResult]:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise EgretError("the place and route report is not what `--report` of nextpnr writes") from None
     if not clocks:
-        raise EgretError("the place and route report holds no clock: the design has no register on the board's clock")
+        raise EgretError(
+            "the place and route report holds no clock: the design has no register on the board's clock"
+        )
     order = {name: index for index, name in enumerate(KINDS)}
     resources = tuple(sorted(resources, key=lambda usage: order.get(usage.resource, len(order))))
     return resources, min(clocks, key=lambda clock: clock.achieved_mhz / clock.required_mhz)
@@ -179,7 +181,9 @@ def check_fit(resources: tuple[Usage, ...], board: Board) -> None:
     remedy = _REMEDIES[worst.resource]
     if larger:
         remedy += f", or a larger board (--board {larger[0]})"
-    raise DoesNotFitError(f"the network does not fit {board.device} of board {board.name}: {counts}; use {remedy}")
+    raise DoesNotFitError(
+        f"the network does not fit {board.device} of board {board.name}: {counts}; use {remedy}"
+    )
 
 
 def check_timing(clock: ClockResult) -> None:
@@ -193,9 +197,9 @@ def check_timing(clock: ClockResult) -> None:
     if not clock.met:
         missing = 100 * (1 - clock.achieved_mhz / clock.required_mhz)
         raise TimingError(
-            f"the clock reaches {clock.achieved_mhz:.2f} MHz, the board's clock is {clock.required_mhz:.2f} MHz: "
-            f"{missing:.0f} % too slow; use another placement (--seed), fewer lanes (--lanes) or fewer "
-            f"update lanes (--update-lanes)"
+            f"the clock reaches {clock.achieved_mhz:.2f} MHz, the board's clock is "
+            f"{clock.required_mhz:.2f} MHz: {missing:.0f} % too slow; use another placement (--seed), "
+            f"fewer lanes (--lanes) or fewer update lanes (--update-lanes)"
         )
 
 
@@ -219,6 +223,7 @@ def explain_failure(log: str, board: Board) -> None:
     if full := _NO_BELS.search(log):
         resource = full[1]
         raise DoesNotFitError(
-            f"the network does not fit {board.device} of board {board.name}: no {KINDS.get(resource, resource)} "
-            f"({resource}) is left; use {_REMEDIES.get(resource, 'fewer lanes (--lanes) or a smaller network')}"
+            f"the network does not fit {board.device} of board {board.name}: no "
+            f"{KINDS.get(resource, resource)} ({resource}) is left; "
+            f"use {_REMEDIES.get(resource, 'fewer lanes (--lanes) or a smaller network')}"
         )

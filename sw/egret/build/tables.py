@@ -13,7 +13,10 @@ def resource_table(report: BuildReport) -> Table:
     for usage in report.resources:
         if usage.resource in KINDS:
             table.add_row(
-                f"{usage.kind} ({usage.resource})", f"{usage.used}", f"{usage.available}", f"{usage.percent:.1f}"
+                f"{usage.kind} ({usage.resource})",
+                f"{usage.used}",
+                f"{usage.available}",
+                f"{usage.percent:.1f}",
             )
     table.add_section()
     clock = report.clock
@@ -35,7 +38,9 @@ def memory_table(report: BuildReport) -> Table:
         table.add_column(heading, justify="right")
     for memory in report.memories:
         table.add_row(
-            memory["path"], memory["holds"], *(f"{memory[key]}" for key in ("words", "width", "count", "bits"))
+            memory["path"],
+            memory["holds"],
+            *(f"{memory[key]}" for key in ("words", "width", "count", "bits")),
         )
     table.add_section()
     table.add_row("all", "", "", "", "", f"{sum(memory['bits'] for memory in report.memories)}")

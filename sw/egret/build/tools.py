@@ -21,7 +21,7 @@ _HEARTBEAT_S = 30
 
 @dataclass(frozen=True)
 class Tool:
-    """An external program: a variable of the environment may name another one, else it is the PyPI package's."""
+    """An external program: the one that a variable of the environment names, else the PyPI package's."""
 
     name: str
     variable: str

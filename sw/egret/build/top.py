@@ -1,7 +1,9 @@
 """What goes onto a board: the accelerator, the byte link and a serial port."""
 
+from amaranth.build import Subsignal
 from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import wiring
+from amaranth.lib.io import Buffer
 from amaranth.lib.wiring import In, Out, connect
 
 from egret_hw.accelerator import Accelerator
@@ -54,7 +56,7 @@ class LinkedAccelerator(wiring.Component):
         )
         super().__init__()
 
-    def elaborate(self, platform) -> Module:  # noqa: D102
+    def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.accelerator = accelerator = self.accelerator
         m.submodules.link = link = self.link
@@ -88,9 +90,13 @@ class BoardTop(Elaboratable):
         """The accelerator inside."""
         return self.linked.accelerator
 
-    def elaborate(self, platform) -> Module:  # noqa: D102
+    def elaborate(self, platform) -> Module:
         m = Module()
         m.submodules.linked = linked = self.linked
-        uart = platform.request("uart")
-        m.d.comb += [linked.rx.eq(uart.rx.i), uart.tx.o.eq(linked.tx)]
+        # The whole resource without buffers: those of its other lines would claim pins for nothing.
+        lines = [line.name for line in platform.lookup("uart").ios if isinstance(line, Subsignal)]
+        uart = platform.request("uart", dir=dict.fromkeys(lines, "-"))
+        m.submodules.rx_buffer = rx_buffer = Buffer("i", uart.rx)
+        m.submodules.tx_buffer = tx_buffer = Buffer("o", uart.tx)
+        m.d.comb += [linked.rx.eq(rx_buffer.i), tx_buffer.o.eq(linked.tx)]
         return m

@@ -13,7 +13,9 @@ from .options import Lanes, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_c
 
 def bitstream(
     image: Annotated[Path, typer.Argument(help="Network image.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the results; made if need be.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Directory for the results; made if need be.")
+    ],
     board: Annotated[str, typer.Option(help="Board, such as ulx3s_85f.")] = "ulx3s_85f",
     lanes: Lanes = "16",
     update_lanes: UpdateLanes = None,
@@ -21,7 +23,7 @@ def bitstream(
     queue_depth: QueueDepth = 16,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the placement.")] = 1,
 ) -> None:
-    """Build a bitstream with the network behind a serial port, and report its resources, clock and memories."""
+    """Build a bitstream with the network behind a serial port; report resources, clock and memories."""
     from egret.build.boards import board_named
     from egru.image import load_image
 

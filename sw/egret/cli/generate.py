@@ -13,13 +13,15 @@ from .options import Lanes, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_c
 
 def generate(
     image: Annotated[Path, typer.Argument(help="Network image.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the results; made if need be.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Directory for the results; made if need be.")
+    ],
     lanes: Lanes = "16",
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = 16,
 ) -> None:
-    """Write the accelerator as Verilog, and a JSON sidecar with its parameters, ports, memories and versions."""
+    """Write the accelerator as Verilog, and a JSON sidecar of its parameters, ports and memories."""
     from egret_hw import generate as generator
     from egru.image import load_image
 
@@ -32,7 +34,8 @@ def generate(
     Console().print(
         f"{network.name}: wrote {output / generator.TOP}.v and .json: "
         f"lanes {_listed(parameters['lanes'])}, update lanes {_listed(parameters['update_lanes'])}, "
-        f"readout lanes {parameters['readout_lanes']}, {len(sidecar['memories'])} kinds of memory with {bits} bits",
+        f"readout lanes {parameters['readout_lanes']}, "
+        f"{len(sidecar['memories'])} kinds of memory with {bits} bits",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,7 +1,7 @@
 """The `egret` command.
 
-Exit status: 0 when all is well; 1 when what was asked for came out wrong (a mismatch, a missing tool); 2 for a
-request that cannot be met, with one line that says why.
+Exit status: 0 when all is well; 1 when what was asked for came out wrong (a mismatch, a missing tool);
+2 for a request that cannot be met, with one line that says why.
 """
 
 import sys
@@ -16,7 +16,7 @@ from egru.errors import EgretError
 
 app = typer.Typer(
     name="egret",
-    help="Event-based GRU accelerators for open FPGAs: train, quantise, simulate bit for bit, build a bitstream.",
+    help="Event-based GRUs on open FPGAs: train, quantise, simulate bit for bit, build a bitstream.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,7 +44,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     pass

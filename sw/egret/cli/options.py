@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from egret_hw.config import AcceleratorConfig
 
 Lanes = Annotated[
-    str, typer.Option(help="Multipliers in each layer's tile, 1 to 64; with commas, one number for each layer.")
+    str,
+    typer.Option(help="Multipliers in each layer's tile, 1 to 64; with commas, one number for each layer."),
 ]
 UpdateLanes = Annotated[
-    str | None, typer.Option(help="Units updated per cycle in each tile; with commas, one number for each layer.")
+    str | None,
+    typer.Option(help="Units updated per cycle in each tile; with commas, one number for each layer."),
 ]
 ReadoutLanes = Annotated[int | None, typer.Option(help="Multipliers in the readout.")]
 QueueDepth = Annotated[int, typer.Option(help="Tokens that wait in front of each tile, 3 to 4096.")]
@@ -39,5 +41,7 @@ def _numbers(name: str, text: str) -> int | tuple[int, ...]:
     try:
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise EgretError(f"{name} must be a number, or numbers with commas between them, not {text!r}") from None
+        raise EgretError(
+            f"{name} must be a number, or numbers with commas between them, not {text!r}"
+        ) from None
     return numbers[0] if len(numbers) == 1 else numbers

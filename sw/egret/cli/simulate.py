@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from egru.errors import EgretError
-from egru.image import NetworkImage, load_image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
+from egru.errors import EgretError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from egret_sim.report import Report
+    from egru.image import NetworkImage
 
 
-class StallMode(str, Enum):
+class StallMode(StrEnum):
     """Which runs to make."""
 
-    none = "none"
-    random = "random"
-    both = "both"
+    NONE = "none"
+    RANDOM = "random"
+    BOTH = "both"
 
 
 def simulate(
@@ -31,126 +35,139 @@ def simulate(
         Path | None, typer.Argument(help="Network image; by default the shipped network of the task.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="Task whose test sequences are played; by default the one that the image names.")
+        str | None, typer.Option(help="Task whose test data is played; by default the one that the image names.")
     ] = None,
     samples: Annotated[int, typer.Option(help="Test sequences to play, drawn at random.")] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the draw and of the stalls.")] = 1,
     stalls: Annotated[
-        StallMode, typer.Option(help="Random gaps on the streams, none (cycle figures need it), or a run of each.")
-    ] = StallMode.both,
-    lanes: Annotated[int | None, typer.Option(help="Multipliers in each layer's tile.")] = None,
-    update_lanes: Annotated[int | None, typer.Option(help="Units updated per cycle in each tile.")] = None,
-    waves: Annotated[bool, typer.Option("--waves", help="Also write a waveform (VCD); slower to build and run.")] = False,
+        StallMode, typer.Option(help="Random gaps on the streams, none (for cycle figures), or a run of each.")
+    ] = StallMode.BOTH,
+    lanes: Lanes = "16",
+    update_lanes: UpdateLanes = None,
+    readout_lanes: ReadoutLanes = None,
+    queue_depth: QueueDepth = 16,
+    waves: Annotated[bool, typer.Option("--waves", help="Write waveforms (VCD): slower to build and to run.")] = False,
     report: Annotated[
-        Path | None, typer.Option(help="JSON file for the figures; by default build/<network>/simulation.json.")
+        Path | None, typer.Option(help="JSON file for the figures; by default build/NETWORK/simulation.json.")
     ] = None,
 ) -> None:
-    """Play real test sequences through the RTL and compare every event, tick and logit with the golden model.
+    """Play real test sequences through the RTL and compare every event, tick and logit with the integer model.
 
     Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad input.
     """
-    console = Console()
     network, name = _network(image, task)
     sequences, labels = _draw(network, name, samples, seed)
-    reports = _run(console, network, sequences, labels, seed, stalls, lanes, update_lanes, waves, report)
-    if not all(one.passed for one in reports):
-        raise typer.Exit(1)
+    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth)
 
-
-def _network(path: Path | None, task: str | None) -> tuple[NetworkImage, str]:
-    """The image, and the name of the task whose data it takes."""
-    from egret import networks, tasks
-
-    if path is None:
-        if task is None:
-            raise EgretError("simulate needs an image or --task")
-        tasks.check_name(task)
-        path = networks.shipped(task)
-    network = load_image(path)
-    named = task or network.info.get("task") or network.name
-    if task is None and named not in tasks.NAMES:
-        raise EgretError(f"{path}: the image names no known task; say which with --task")
-    return network, tasks.check_name(named)
-
-
-def _draw(network: NetworkImage, task: str, samples: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Sequences as integers, and their labels."""
-    from egret import tasks
-
-    if samples < 1:
-        raise EgretError(f"samples must be 1 or more, not {samples}")
-    if seed < 0:
-        raise EgretError(f"seed must be 0 or more, not {seed}")
-    data = tasks.load(task).test
-    if samples > len(data):
-        raise EgretError(f"samples must be at most {len(data)}, the test sequences of {task}, not {samples}")
-    if data.x[0].shape[1] != network.input.size:
-        raise EgretError(
-            f"task {task} has {data.x[0].shape[1]} inputs, but network {network.name} has {network.input.size}"
-        )
-    chosen = data.subset(np.random.default_rng(seed).permutation(len(data))[:samples])
-    return [network.input.format.quantise(x) for x in chosen.x], chosen.y
-
-
-def _run(
-    console: Console,
-    network: NetworkImage,
-    sequences: list[np.ndarray],
-    labels: np.ndarray,
-    seed: int,
-    stalls: StallMode,
-    lanes: int | None,
-    update_lanes: int | None,
-    waves: bool,
-    path: Path | None,
-) -> list[Report]:
-    from egret_hw.config import AcceleratorConfig
     from egret_sim.build import SimulationError, build_root
     from egret_sim.cosimulation import Stalls
     from egret_sim.report import table_of
     from egret_sim.run import prepare
-    from egret_sim.run import simulate as cosimulate
+    from egret_sim.run import simulate as play
 
-    config = AcceleratorConfig(update_lanes=update_lanes, **({} if lanes is None else {"lanes": lanes}))
     folder = build_root() / network.name
     modes = {"none": [None], "random": [Stalls()], "both": [None, Stalls()]}[stalls.value]
-    reports: list[Report] = []
+    runs: list[Report] = []
     try:
-        with console.status(f"building the simulation of {network.name}"):
+        with _step(f"{network.name}: generating the RTL and building its simulation"):
             built = prepare(network, config, waves=waves)
         for mode in modes:
-            with _progress(console) as bar:
-                label = f"{network.name}, {'random' if mode else 'no'} stalls"
-                line = bar.add_task(label, total=len(sequences))
-                run = cosimulate(
+            kind = "random" if mode else "no"
+            with _sequences_shown(f"{network.name}, {kind} stalls", samples) as shown:
+                run = play(
                     network,
                     sequences,
                     seed=seed,
                     stalls=mode,
                     built=built,
-                    directory=folder / f"waves-{'random' if mode else 'none'}" if waves else None,
-                    progress=lambda now, bar=bar, line=line: bar.update(line, completed=now.sequences),
+                    directory=folder / f"waves-{kind}-stalls" if waves else None,
+                    progress=lambda now, shown=shown: shown(now.sequences),
                 )
-                bar.update(line, completed=run.work.sequences)
-            reports.append(run)
+            runs.append(run)
             if not run.passed:
                 break
     except SimulationError as error:
         typer.echo(f"egret: {error}", err=True)
         raise typer.Exit(1) from None
-    console.print(table_of(reports, title=f"{network.name}: RTL against the integer model, seed {seed}"))
-    for run in reports:
-        if run.problem:
-            typer.echo(f"egret: {run.problem}", err=True)
-            typer.echo(f"egret: the run's files are in {run.outcome.directory}", err=True)
+    console = Console()
+    console.print(table_of(runs, title=f"{network.name}: RTL against the integer model, {name} test data, seed {seed}"))
+    if runs[0].passed:
+        console.print(f"correct: {_correct(network, sequences, labels)} of {samples}")
     if waves:
-        console.print(f"waveforms: {folder}/waves-*/dump.vcd")
-    _write(path or folder / "simulation.json", reports)
-    return reports
+        console.print(f"waveforms: {folder}/waves-*/dump.vcd", soft_wrap=True)
+    _write(report or folder / "simulation.json", runs)
+    for run in runs:
+        if run.problem:
+            typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
+            raise typer.Exit(1)
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
+def _network(path: Path | None, task: str | None) -> tuple[NetworkImage, str]:
+    """The image, and the name of the task whose data it takes."""
+    from egret import networks, tasks
+    from egru.image import load_image
+
+    if path is None:
+        if task is None:
+            raise EgretError("simulate needs an image or --task")
+        path = networks.shipped(tasks.check_name(task))
+    network = load_image(path)
+    task = task or network.info.get("task")
+    if not isinstance(task, str):
+        raise EgretError(f"{path} names no task: give --task, one of {', '.join(tasks.NAMES)}")
+    return network, tasks.check_name(task)
+
+
+def _draw(
+    network: NetworkImage, task: str, samples: int, seed: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Test sequences as integers, and their labels."""
+    import numpy as np
+
+    from egret import tasks
+    from egret.evaluation import check_normalisation
+
+    if samples < 1:
+        raise EgretError(f"samples must be 1 or more, not {samples}")
+    if not 0 <= seed < 1 << 31:
+        raise EgretError(f"seed must be in 0..{(1 << 31) - 1}, not {seed}")
+    data = tasks.load(task)
+    check_normalisation(network, data)
+    if samples > len(data.test):
+        raise EgretError(f"samples must be at most {len(data.test)}, the test part of {task}, not {samples}")
+    chosen = data.test.subset(np.random.default_rng(seed).permutation(len(data.test))[:samples])
+    return [network.input.format.quantise(x) for x in chosen.x], chosen.y
+
+
+def _correct(network: NetworkImage, sequences: list[np.ndarray], labels: np.ndarray) -> int:
+    """How many sequences the network gets right; the RTL has been shown to agree with the model."""
+    from egret_sim.run import GoldenTraces
+    from egru.integer import decide
+
+    last = -1 if network.readout.spec.mode == "every" else slice(None)
+    answers = [int(decide(trace.logits[last])) for trace in GoldenTraces(network, sequences)]
+    return sum(answer == label for answer, label in zip(answers, labels.tolist(), strict=True))
+
+
+@contextmanager
+def _step(text: str) -> Iterator[None]:
+    """Say what goes on: a spinner on a terminal, a line elsewhere."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(text):
+            yield
+    else:
+        console.print(text, highlight=False, soft_wrap=True)
+        yield
+
+
+@contextmanager
+def _sequences_shown(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with the number of sequences that are done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
@@ -159,14 +176,27 @@ def _progress(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
+    line = bar.add_task(label, total=total)
+    said = 0
+
+    def shown(done: int) -> None:
+        nonlocal said
+        bar.update(line, completed=done)
+        if not console.is_terminal and done * 4 // total > said:
+            said = done * 4 // total
+            console.print(f"{label}: {done} of {total} sequences", highlight=False, soft_wrap=True)
+
+    with bar:
+        yield shown
 
 
-def _write(path: Path, reports: list[Report]) -> None:
+def _write(path: Path, runs: list[Report]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".part")
-        partial.write_text(json.dumps([report.as_dict() for report in reports], indent=2) + "\n")
+        partial.write_text(json.dumps([run.as_dict() for run in runs], indent=2) + "\n")
         partial.replace(path)
     except OSError as error:
         raise EgretError(f"cannot write {path}: {error.strerror}") from None

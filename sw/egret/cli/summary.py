@@ -21,7 +21,9 @@ def summary(
     ] = Path("build"),
 ) -> None:
     """Show accuracy, simulation and bitstream figures of every network that was built."""
-    networks = sorted({path.parent for path in directory.glob(f"*/{SIMULATION}")} | _with_bitstream(directory))
+    networks = sorted(
+        {path.parent for path in directory.glob(f"*/{SIMULATION}")} | _with_bitstream(directory)
+    )
     if not networks:
         raise EgretError(
             f"directory must hold NETWORK/{SIMULATION} or NETWORK/BOARD/{BITSTREAM}, as `make` writes them: "
@@ -68,7 +70,9 @@ def _add_network(table: Table, name: str) -> None:
     if name not in networks.names():
         return
     image = load_image(networks.shipped(name))
-    shapes = " -> ".join(str(size) for size in (image.input.size, *(layer.spec.units for layer in image.layers)))
+    shapes = " -> ".join(
+        str(size) for size in (image.input.size, *(layer.spec.units for layer in image.layers))
+    )
     table.add_row("network", f"{shapes} -> {image.readout.spec.classes}")
     figures = image.info.get("figures", {})
     for key, title in (("float", "float"), ("quantised", "quantised")):

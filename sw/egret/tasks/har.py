@@ -89,4 +89,4 @@ def load() -> Task:
         if not indices:
             raise EgretError(f"the recordings must hold people of every part, but the {name} part is empty")
     cut = {name: np.array(indices, dtype=np.int64) for name, indices in parts.items()}
-    return Task.from_raw("har", LABELS, raw, np.array(y), cut)
+    return Task.from_raw("har", LABELS, raw, np.array(y), cut, ((0, 1, 2), (3, 4, 5)))

@@ -116,7 +116,8 @@ class Normalisation:
 class Task:
     """A classification task with a training, a validation and a test part.
 
-    The constants of ``normalisation`` come from the training part alone.
+    The constants of ``normalisation`` come from the training part alone. ``vectors`` names the channels that
+    form vectors in space, three by three.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Task:
     train: Sequences
     validation: Sequences
     test: Sequences
+    vectors: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -144,6 +146,7 @@ class Task:
         raw: Sequence[np.ndarray],
         y: np.ndarray,
         parts: dict[str, np.ndarray],
+        vectors: tuple[tuple[int, int, int], ...] = (),
     ) -> Task:
         """Normalise ``raw`` by its training part and cut it into ``parts`` (indices by part name)."""
         y = np.asarray(y, dtype=np.int64)
@@ -152,4 +155,5 @@ class Task:
         normalisation = Normalisation.measured_on([raw[i] for i in parts["train"]])
         x = [normalisation.apply(r) for r in raw]
         cut = {k: Sequences(tuple(x[i] for i in v), y[v]) for k, v in parts.items()}
-        return cls(name, raw[0].shape[1], labels, normalisation, cut["train"], cut["validation"], cut["test"])
+        size = raw[0].shape[1]
+        return cls(name, size, labels, normalisation, cut["train"], cut["validation"], cut["test"], vectors)
