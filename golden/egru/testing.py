@@ -51,7 +51,8 @@ def random_image(
     input_weight_bits, recurrent_weight_bits, readout_weight_bits
         Bits of a kind of weight, 2..8; ``weight_bits`` sets those of the three that are not given.
     any_frac
-        Draw fractions of the weights and the input anywhere in 0..12, instead of where values are about 1.
+        Draw fractions of the weights and the input anywhere in 0..12, instead of where values are
+        about 1, and make some biases large: sums that saturate are common then.
     event_bits, table_bits
         Payload bits and table index width of every layer.
     threshold
@@ -107,9 +108,7 @@ def random_image(
             input_format=arriving,
             input_weight=draw(weight, (3 * count, size)),
             recurrent_weight=draw(recurrent, (3 * count, count)),
-            bias=np.rint(np.ldexp(rng.normal(0.0, 1.0, (4, count)), spec.acc_frac(arriving))).astype(
-                np.int64
-            ),
+            bias=_biases(rng, (4, count), spec.acc_frac(arriving), any_frac),
             threshold=np.clip(
                 IntFormat(16, 15, False).quantise(rng.uniform(*threshold, count)), *spec.threshold_range
             ),
@@ -130,11 +129,15 @@ def random_image(
         weight_frac=fmt.frac,
         max_steps=max_steps if mode == "mean" else 1,
     )
-    bias = np.rint(np.ldexp(rng.normal(0.0, 1.0, readout_spec.classes), arriving.frac + fmt.frac)).astype(
-        np.int64
-    )
+    bias = _biases(rng, (readout_spec.classes,), arriving.frac + fmt.frac, any_frac)
     readout = Readout(spec=readout_spec, weight=draw(fmt, (readout_spec.classes, size)), bias=bias)
     return NetworkImage(name=name, input=source, layers=tuple(layers), readout=readout, info={})
+
+
+def _biases(rng: np.random.Generator, shape: tuple[int, ...], frac: int, wide: bool) -> np.ndarray:
+    """Biases of about 1; if ``wide``, a third is of about 16 instead, where tables and sums saturate."""
+    scale = np.where(rng.random(shape) < 1 / 3, 16.0, 1.0) if wide else 1.0
+    return IntFormat(BIAS_BITS, frac, True).quantise(rng.normal(0.0, 1.0, shape) * scale)
 
 
 def _table(rng: np.random.Generator, low: int, spec: LayerSpec) -> np.ndarray:

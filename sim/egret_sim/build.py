@@ -166,7 +166,7 @@ class Simulation:
                 waves=self.waves,
                 log_file=log,
             )
-        except (RuntimeError, SystemExit) as error:
+        except (OSError, RuntimeError, SystemExit) as error:
             # What counts is the result file, read below; this is only said if that holds no failure.
             died = str(error)
         check_results(results, log=log)
@@ -231,7 +231,7 @@ def build(
         raise EgretError(f"optimise must be one of {', '.join(_OPTIMISATION)}, not {optimise!r}")
     contents = {Path(path).name: Path(path).read_text() for path in sources} | dict(texts or {})
     contents["waivers.vlt"] = WAIVERS.read_text()
-    contents["public.vlt"] = _control_file([*public, (top, "*")])
+    contents["public.vlt"] = _control_file(top, public)
     options = {
         "top": top,
         "optimise": _OPTIMISATION[optimise],
@@ -314,8 +314,8 @@ def _tagged(path: Path) -> Verilog | VerilatorControlFile:
     return VerilatorControlFile(path) if path.suffix == ".vlt" else Verilog(path)
 
 
-def _control_file(public: Sequence[tuple[str, str]]) -> str:
-    lines = ["`verilator_config", "// What a bench can reach."]
+def _control_file(top: str, public: Sequence[tuple[str, str]]) -> str:
+    lines = ["`verilator_config", "// What a bench can reach.", f'public_flat_rw -module "{top}" -port "*"']
     lines += [f'public_flat_rw -module "{module}" -var "{signal}"' for module, signal in public]
     return "\n".join(lines) + "\n"
 

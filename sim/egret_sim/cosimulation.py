@@ -219,7 +219,7 @@ def run_bench(
         board.finish()
     outcome = Outcome(
         scoreboard=board,
-        cycles=ends[-1] if ends else status["cycle"],
+        cycles=ends[-1] + 1 if ends else status["cycle"],
         seconds=time.monotonic() - started,
         sequence_ends=ends,
         finished=status["finished"],

@@ -345,3 +345,28 @@ def test_an_output_directory_that_cannot_be_made_is_refused(tmp_path, stand_ins)
     (tmp_path / "out").write_text("a file")
     with pytest.raises(EgretError, match=r"output directory .*out cannot be written: File exists"):
         build(tmp_path)
+
+
+def test_the_real_tools_make_a_bitstream_of_a_tiny_network_and_the_prediction_is_a_lower_bound(tmp_path):
+    image = small_image(inputs=2, units=(2,), weight_bits=2, input_bits=2, event_bits=2, table_bits=4)
+    predicted = []
+    console = Console(file=io.StringIO())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "check_fit", lambda resources, board: predicted.append(resources))
+        report = flow.build_bitstream(
+            image,
+            BOARD,
+            tmp_path / "out",
+            config=AcceleratorConfig(lanes=1, readout_lanes=1),
+            console=console,
+        )
+    assert b"LFE5U-12F" in (tmp_path / "out" / "egret.bit").read_bytes()[:200]
+    assert report.clock.met and report.clock.required_mhz == pytest.approx(25.0, abs=0.01)
+    before = {usage.resource: usage for usage in predicted[0]}
+    placed = {usage.resource: usage for usage in report.resources}
+    for resource, usage in before.items():
+        assert 0 < usage.used <= placed[resource].used
+        assert usage.available == placed[resource].available, "the device table says what nextpnr says"
+    assert before["DP16KD"].used == placed["DP16KD"].used
+    assert before["MULT18X18D"].used == placed["MULT18X18D"].used
+    assert "End of script" in (tmp_path / "out" / "logs" / "yosys.log").read_text()

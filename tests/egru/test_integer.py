@@ -22,15 +22,17 @@ from egru.testing import first_difference, random_image, random_input
 NUMERICS = Path(__file__).parents[2] / "docs" / "numerics.md"
 
 
-def one_unit(threshold, candidate_bias, *, z_bias=-(2**20), event_bits=8, mode="every", max_steps=1):
-    """One unit with zero weights; z is sigmoid(-8) = 11 / 2^15 unless z_bias says otherwise."""
+def one_unit(
+    threshold, candidate_bias, *, r_bias=0, recurrent_bias=0, event_bits=8, mode="every", max_steps=1
+):
+    """One unit with zero weights, biases at fraction 11, and z = sigmoid(-8) = 11 / 2^15."""
     spec = LayerSpec(inputs=1, units=1, input_weight_frac=6, recurrent_weight_frac=3, event_bits=event_bits)
     layer = Layer(
         spec=spec,
         input_format=IntFormat(8, 5, True),
         input_weight=np.zeros((3, 1), int),
         recurrent_weight=np.zeros((3, 1), int),
-        bias=np.array([[z_bias], [0], [candidate_bias], [0]]),
+        bias=np.array([[-(2**20)], [r_bias], [candidate_bias], [recurrent_bias]]),
         threshold=np.array([threshold]),
         sigmoid=sigmoid_table(10),
         tanh=tanh_table(10),
@@ -65,6 +67,23 @@ def test_one_step_worked_by_hand():
 def test_equality_does_not_fire_and_one_more_does():
     events = [IntegerNetwork(one_unit(t, 1024)).run(np.zeros((1, 1), int)).events[0] for t in (15138, 15137)]
     assert [e.item() for e in events] == [0, 118]
+
+
+@pytest.mark.parametrize(
+    ("a", "q", "index"),
+    [
+        (40960, -31744, 65),  # a is cut to 32767: (32767 * 2^15 - 32757 * 31744) / 2^19 = 64.6
+        (-40960, 31744, -65),
+        (-31744, 40960, 63),  # q is cut to 32767
+        (31744, -40960, -63),
+    ],
+)
+def test_both_parts_of_the_candidate_are_saturated_before_they_meet(a, q, index):
+    image = one_unit(32767, a, r_bias=2**20, recurrent_bias=q)
+    trace = IntegerNetwork(image).run(np.zeros((1, 1), int))
+    g = int(tanh_table(10)[512 + index])
+    assert trace.states[0].item() == g + reference.rshr(11 * -g, 15)
+    assert first_difference(reference.run(image, np.zeros((1, 1), int)), trace) is None
 
 
 @pytest.mark.parametrize("event_bits", range(2, 9))

@@ -124,6 +124,19 @@ def test_random_images_are_computed_and_given_back_exactly(seed):
     assert difference(quantised, x) is None
 
 
+@pytest.mark.parametrize(("a", "q"), [(20.0, -15.5), (-20.0, 15.5), (-15.5, 20.0), (15.5, -20.0)])
+def test_both_parts_of_the_candidate_are_saturated_before_they_meet(a, q):
+    network = float_network(0, inputs=1, units=1, classes=1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.egru.bias_ih_l0.copy_(torch.tensor([-9.0, 9.0, a]))
+        network.egru.bias_hh_l0[2] = q
+    quantised = QuantNetwork.from_float(network, input_format=IntFormat(8, 5, True))
+    assert difference(quantised, torch.zeros(2, 1, 1)) is None
+    assert 0.4 < quantised(torch.zeros(1, 1, 1)).state[0].abs() < 0.6
+
+
 def test_thousands_of_steps_stay_equal():
     network = float_network(3, inputs=3, units=20, layers=2, mode="every")
     x = torch.randn(5000, 2, 3)

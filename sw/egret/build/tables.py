@@ -33,7 +33,7 @@ def memory_table(report: BuildReport) -> Table:
     """Every memory of the accelerator."""
     table = Table(title=f"memories of {report.network}", title_justify="left")
     for heading in ("memory", "holds"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for heading in ("words", "bits/word", "count", "bits"):
         table.add_column(heading, justify="right")
     for memory in report.memories:
