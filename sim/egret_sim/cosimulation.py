@@ -77,7 +77,13 @@ class Outcome:
     def passed(self) -> bool:
         """True if the run came to its end, something was compared, and no bit differed."""
         board = self.scoreboard
-        return self.finished and not self.timeout and not self.problem and not board.mismatches and board.compared > 0
+        return (
+            self.finished
+            and not self.timeout
+            and not self.problem
+            and not board.mismatches
+            and board.compared > 0
+        )
 
 
 class _Reader:

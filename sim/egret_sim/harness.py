@@ -77,7 +77,11 @@ def write_top(sidecar: Mapping[str, Any], *, accelerator: str = "accelerator") -
         connections += [f"{stream}__{part}({stream}_{part})" for part in ("payload", "valid", "ready")]
     for tap in taps:
         connections += [f"{tap}__{part}({tap}_{part})" for part in ("strobe", "token")]
-    moved = ["events_valid && events_ready", "logits_valid && logits_ready", *(f"{tap}_strobe" for tap in taps)]
+    moved = [
+        "events_valid && events_ready",
+        "logits_valid && logits_ready",
+        *(f"{tap}_strobe" for tap in taps),
+    ]
     lines += [
         "",
         f"    {accelerator} dut (",

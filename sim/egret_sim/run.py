@@ -169,9 +169,7 @@ def patience_cycles(sidecar: dict[str, Any]) -> int:
     """
     parameters, layers = sidecar["parameters"], sidecar["image"]["layers"]
     cycles = 0
-    for layer, words, update in zip(
-        layers, parameters["row_words"], parameters["update_lanes"], strict=True
-    ):
+    for layer, words, update in zip(layers, parameters["row_words"], parameters["update_lanes"], strict=True):
         cycles += (layer["inputs"] + layer["units"]) * words + 4 * -(-layer["units"] // update) + 200
     return 4 * cycles + 10_000
 

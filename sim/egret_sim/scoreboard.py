@@ -84,10 +84,12 @@ class StreamCheck:
         self.broken = True
 
 
-class _StreamComparator:
+class StreamComparator:
     """Compares one stream. Tokens are fed in pieces of any size; a step is compared once it is closed."""
 
-    def __init__(self, layer: int | str, expected: Iterator[np.ndarray], *, ordered: bool, ticks: bool) -> None:
+    def __init__(
+        self, layer: int | str, expected: Iterator[np.ndarray], *, ordered: bool, ticks: bool
+    ) -> None:
         """``expected`` yields one array per sequence: groups x size. A group is what a TICK (or END) closes.
 
         ``ordered``: every index must come, in ascending order, and 0 is a value like any other (logits). Otherwise
@@ -181,7 +183,9 @@ class _StreamComparator:
         check, size = self.check, len(expected)
         noun = "logit" if self._ordered else "event"
         seen: set[int] = set()
-        for position, (unit, got, at) in enumerate(zip(index.tolist(), value.tolist(), cycle.tolist(), strict=True)):
+        for position, (unit, got, at) in enumerate(
+            zip(index.tolist(), value.tolist(), cycle.tolist(), strict=True)
+        ):
             if unit >= size:
                 check.report(unit, f"an index below {size}", f"{noun} {got}", at)
                 continue
@@ -195,7 +199,9 @@ class _StreamComparator:
             if not self._ordered and got == 0:
                 check.report(unit, f"{noun} {want}" if want else "silence", f"{noun} of value 0", at)
             elif got != want:
-                check.report(unit, f"{noun} {want}" if self._ordered or want else "silence", f"{noun} {got}", at)
+                check.report(
+                    unit, f"{noun} {want}" if self._ordered or want else "silence", f"{noun} {got}", at
+                )
         for unit in range(size):
             if unit not in seen and (self._ordered or expected[unit]):
                 check.report(unit, f"{noun} {int(expected[unit])}", "nothing", closed_at)
@@ -228,12 +234,12 @@ class Scoreboard:
     """
 
     def __init__(self, traces: Iterable[GoldenTrace], *, layers: int, every: bool) -> None:
-        self._comparators: dict[str, _StreamComparator] = {}
+        self._comparators: dict[str, StreamComparator] = {}
         for layer in range(layers):
             expected = _events_of(traces, layer)
-            self._comparators[f"tap{layer}"] = _StreamComparator(layer, expected, ordered=False, ticks=True)
+            self._comparators[f"tap{layer}"] = StreamComparator(layer, expected, ordered=False, ticks=True)
         logits = (np.atleast_2d(np.asarray(trace.logits, np.int64)) for trace in traces)
-        self._comparators[LOGITS] = _StreamComparator("readout", logits, ordered=True, ticks=every)
+        self._comparators[LOGITS] = StreamComparator("readout", logits, ordered=True, ticks=every)
 
     @property
     def streams(self) -> Mapping[str, StreamCheck]:

@@ -43,14 +43,20 @@ class TokenLayout:
         fields = {f["name"]: Field(f["name"], f["offset"], f["width"], f["signed"]) for f in port["fields"]}
         missing = {"kind", "index", "value"} - fields.keys()
         if missing:
-            raise ValueError(f"a token must have the fields kind, index and value; missing: {sorted(missing)}")
+            raise ValueError(
+                f"a token must have the fields kind, index and value; missing: {sorted(missing)}"
+            )
         if port["width"] > MAX_TOKEN_BITS:
             raise ValueError(f"a token must have at most {MAX_TOKEN_BITS} bits, not {port['width']}")
         return cls(port["width"], fields["kind"], fields["index"], fields["value"])
 
     def decode(self, words: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Kinds, indices and values (int64 arrays) of tokens given as uint64 words."""
-        return self._extract(words, self.kind), self._extract(words, self.index), self._extract(words, self.value)
+        return (
+            self._extract(words, self.kind),
+            self._extract(words, self.index),
+            self._extract(words, self.value),
+        )
 
     def encode(self, kind: np.ndarray, index: np.ndarray, value: np.ndarray) -> np.ndarray:
         """Tokens as uint64 words. Raises ValueError for what does not fit its field."""

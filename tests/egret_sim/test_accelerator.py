@@ -31,7 +31,15 @@ SHAPES = {
     ),
     "lanes that do not divide": Shape(
         1,
-        {"inputs": 3, "units": [7], "classes": 3, "mode": "mean", "max_steps": 40, "weight_bits": 6, "input_bits": 8},
+        {
+            "inputs": 3,
+            "units": [7],
+            "classes": 3,
+            "mode": "mean",
+            "max_steps": 40,
+            "weight_bits": 6,
+            "input_bits": 8,
+        },
         AcceleratorConfig(lanes=4, update_lanes=2, readout_lanes=2, queue_depth=3),
     ),
     "three layers, logits in every step": Shape(
@@ -75,7 +83,9 @@ def built(request):
     return prepare(shape.make(), shape.config, optimise="quick")
 
 
-@pytest.mark.parametrize("stalls", [None, Stalls(), Stalls(chance=250, mask=1023)], ids=["none", "some", "heavy"])
+@pytest.mark.parametrize(
+    "stalls", [None, Stalls(), Stalls(chance=250, mask=1023)], ids=["none", "some", "heavy"]
+)
 def test_a_random_accelerator_equals_the_integer_model_in_every_bit(built, stalls):
     image = built.image
     sequences = draw(image)
@@ -112,7 +122,10 @@ def differences(image, other, sequences):
         ours, theirs = IntegerNetwork(image).run(x), IntegerNetwork(other).run(x)
         found = []
         for layer, (a, b) in enumerate(zip(ours.events, theirs.events, strict=True)):
-            found += [(int(step), layer, int(unit), a[step, unit], b[step, unit]) for step, unit in np.argwhere(a != b)]
+            found += [
+                (int(step), layer, int(unit), a[step, unit], b[step, unit])
+                for step, unit in np.argwhere(a != b)
+            ]
         a, b = np.atleast_2d(ours.logits), np.atleast_2d(theirs.logits)
         for step, unit in np.argwhere(a != b):
             step_or_end = int(step) if ours.logits.ndim == 2 else len(x)
@@ -221,7 +234,10 @@ def test_a_run_can_be_repeated_cycle_for_cycle(three_layers):
     ("sequences", "message"),
     [
         ([], "at least one sequence"),
-        ([np.zeros((0, 2), int)], r"sequence 0 must have shape \(steps, 2\) with at least one step, not \(0, 2\)"),
+        (
+            [np.zeros((0, 2), int)],
+            r"sequence 0 must have shape \(steps, 2\) with at least one step, not \(0, 2\)",
+        ),
         ([np.zeros((4, 2), int), np.zeros((4, 3), int)], r"sequence 1 must have shape \(steps, 2\)"),
         ([np.zeros((4, 2))], "sequence 0 must hold integers, not float64"),
         ([np.full((4, 2), 1000)], r"sequence 0 must be within .*, not 1000\.\.1000"),

@@ -62,7 +62,9 @@ def test_a_result_file_with_nothing_but_skipped_tests_is_a_failure(tmp_path):
 
 @pytest.mark.parametrize("kind", ["failure", "error"])
 def test_a_failure_among_passes_is_a_failure(tmp_path, kind):
-    body = f"<testsuites><testsuite><testcase name='a'/><testcase name='b'><{kind} error_msg='unit 3 differs'/>"
+    body = (
+        f"<testsuites><testsuite><testcase name='a'/><testcase name='b'><{kind} error_msg='unit 3 differs'/>"
+    )
     body += "</testcase></testsuite></testsuites>"
     with pytest.raises(SimulationError, match="bench b failed: unit 3 differs"):
         check_results(results(tmp_path, body))
@@ -146,6 +148,11 @@ def test_builds_from_a_checkout_go_into_its_build_folder_wherever_one_stands(tmp
     code = "from egret_sim.build import build_root; print(build_root())"
     environment = {name: value for name, value in os.environ.items() if name != "EGRET_BUILD"}
     out = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert Path(out.stdout.strip()) == builder.PACKAGE.parent.parent / "build"

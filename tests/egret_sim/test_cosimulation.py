@@ -22,7 +22,9 @@ def port(kind, index_bits, value_bits):
     return {"kind": kind, "width": offset, "fields": fields}
 
 
-SIDECAR = {"ports": {"events": port("stream", 4, 8), "logits": port("stream", 1, 20), "tap0": port("tap", 4, 8)}}
+SIDECAR = {
+    "ports": {"events": port("stream", 4, 8), "logits": port("stream", 1, 20), "tap0": port("tap", 4, 8)}
+}
 
 
 @pytest.fixture(scope="module")

@@ -153,7 +153,9 @@ def test_a_tick_too_many_is_found():
     place = streams["tap0"].index((END, 0, 0))
     streams["tap0"].insert(place, (TICK, 0, 0))
     board = score(streams)
-    assert str(board.first).startswith("sequence 0, layer 0, step 3: expected END after the last TICK, got TICK")
+    assert str(board.first).startswith(
+        "sequence 0, layer 0, step 3: expected END after the last TICK, got TICK"
+    )
 
 
 def test_an_event_between_the_last_tick_and_end_is_found():
@@ -161,14 +163,18 @@ def test_an_event_between_the_last_tick_and_end_is_found():
     place = streams["tap0"].index((END, 0, 0))
     streams["tap0"].insert(place, (EVENT, 0, 1))
     board = score(streams)
-    assert str(board.first).startswith("sequence 0, layer 0, step 3: expected END after the last TICK, got EVENT")
+    assert str(board.first).startswith(
+        "sequence 0, layer 0, step 3: expected END after the last TICK, got EVENT"
+    )
 
 
 def test_a_missing_end_is_found():
     streams = right_tokens()
     streams["tap0"].remove((END, 0, 0))
     board = score(streams)
-    assert str(board.first).startswith("sequence 0, layer 0, step 3: expected END after the last TICK, got TICK")
+    assert str(board.first).startswith(
+        "sequence 0, layer 0, step 3: expected END after the last TICK, got TICK"
+    )
 
 
 def test_a_token_of_no_kind_is_found():
@@ -192,9 +198,7 @@ def test_a_stream_that_stops_short_is_found():
     streams["tap0"] = streams["tap0"][:4]
     board = score(streams)
     assert board.mismatches == 1
-    assert str(board.first) == (
-        "sequence 0, layer 0, step 2: expected TICK number 3 of 3, got nothing more"
-    )
+    assert str(board.first) == ("sequence 0, layer 0, step 2: expected TICK number 3 of 3, got nothing more")
 
 
 def test_a_wrong_logit_is_found():
@@ -237,7 +241,9 @@ def test_logits_of_every_step_are_compared_step_by_step():
     assert score(streams, traces=traces, every=True).mismatches == 0
     tokens[7] = (EVENT, 1, 99)  # third step's second logit
     board = score(streams, traces=traces, every=True)
-    assert str(board.first).startswith("sequence 0, layer readout, step 2, class 1: expected logit 5, got logit 99")
+    assert str(board.first).startswith(
+        "sequence 0, layer readout, step 2, class 1: expected logit 5, got logit 99"
+    )
 
 
 def test_comparing_nothing_is_a_failure():

@@ -90,7 +90,9 @@ async def play(dut) -> None:
     status = {}
     while True:
         # Short runs end soon, so the first looks are closer together.
-        await (Timer(500 * CLOCK_NS, unit="ns") if not status or status["cycle"] < harness.POLL_CYCLES else poll)
+        await (
+            Timer(500 * CLOCK_NS, unit="ns") if not status or status["cycle"] < harness.POLL_CYCLES else poll
+        )
         feed.refill()
         for record in records.values():
             record.collect()

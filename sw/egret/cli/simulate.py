@@ -35,18 +35,22 @@ def simulate(
         Path | None, typer.Argument(help="Network image; by default the shipped network of the task.")
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="Task whose test data is played; by default the one that the image names.")
+        str | None,
+        typer.Option(help="Task whose test data is played; by default the one that the image names."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Test sequences to play, drawn at random.")] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the draw and of the stalls.")] = 1,
     stalls: Annotated[
-        StallMode, typer.Option(help="Random gaps on the streams, none (for cycle figures), or a run of each.")
+        StallMode,
+        typer.Option(help="Random gaps on the streams, none (for cycle figures), or a run of each."),
     ] = StallMode.BOTH,
     lanes: Lanes = "16",
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = 16,
-    waves: Annotated[bool, typer.Option("--waves", help="Write waveforms (VCD): slower to build and to run.")] = False,
+    waves: Annotated[
+        bool, typer.Option("--waves", help="Write waveforms (VCD): slower to build and to run.")
+    ] = False,
     report: Annotated[
         Path | None, typer.Option(help="JSON file for the figures; by default build/NETWORK/simulation.json.")
     ] = None,
@@ -90,7 +94,9 @@ def simulate(
         typer.echo(f"egret: {error}", err=True)
         raise typer.Exit(1) from None
     console = Console()
-    console.print(table_of(runs, title=f"{network.name}: RTL against the integer model, {name} test data, seed {seed}"))
+    console.print(
+        table_of(runs, title=f"{network.name}: RTL against the integer model, {name} test data, seed {seed}")
+    )
     if runs[0].passed:
         console.print(f"correct: {_correct(network, sequences, labels)} of {samples}")
     if waves:
@@ -118,9 +124,7 @@ def _network(path: Path | None, task: str | None) -> tuple[NetworkImage, str]:
     return network, tasks.check_name(task)
 
 
-def _draw(
-    network: NetworkImage, task: str, samples: int, seed: int
-) -> tuple[list[np.ndarray], np.ndarray]:
+def _draw(network: NetworkImage, task: str, samples: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Test sequences as integers, and their labels."""
     import numpy as np
 
@@ -164,7 +168,14 @@ def _step(text: str) -> Iterator[None]:
 @contextmanager
 def _sequences_shown(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yield a function to call with the number of sequences that are done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
     bar = Progress(

@@ -1,0 +1,130 @@
+"""The components under test, in a few shapes, and all of one shape bundled into one design.
+
+One build then serves all benches of a shape: compiling is most of what a small bench costs.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from amaranth.back import verilog
+from amaranth.hdl import Module, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out, connect, flipped
+
+from egret_hw.event_encoder import EventEncoder
+from egret_hw.mac_array import MacArray
+from egret_hw.neuron_update import NeuronUpdate
+from egret_hw.queues import EventQueue, RecurrentQueue
+from egret_hw.readout import ReadoutTile
+from egret_hw.sum_gather import SumGather
+from egret_hw.tile import Tile
+from egret_hw.weight_fetch import WeightFetch
+from egru.image import NetworkImage
+from egru.testing import random_image
+
+TOP = "bundle"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A tile with a readout behind it: what to draw, and how many lanes."""
+
+    inputs: int
+    units: int
+    classes: int
+    mode: str
+    lanes: int
+    update_lanes: int
+    readout_lanes: int
+    queue_depth: int
+    seed: int
+
+    @cached_property
+    def image(self) -> NetworkImage:
+        """A random network of one layer."""
+        return random_image(
+            np.random.default_rng(self.seed),
+            inputs=self.inputs,
+            units=[self.units],
+            classes=self.classes,
+            mode=self.mode,
+            max_steps=100,
+            threshold=(0.02, 0.4),
+        )
+
+    @cached_property
+    def components(self) -> dict[str, wiring.Component]:
+        """The components, by name."""
+        image = self.image
+        layer = image.layers[0]
+        tile = Tile(
+            layer=layer, lanes=self.lanes, update_lanes=self.update_lanes, queue_depth=self.queue_depth
+        )
+        readout = ReadoutTile(
+            readout=image.readout,
+            events=layer.event_format,
+            lanes=self.readout_lanes,
+            queue_depth=self.queue_depth,
+        )
+        words = tile.geometry.words
+        event_bits = layer.spec.event_bits
+        return {
+            "event_queue": EventQueue(size=self.inputs, value=tile.input_value, depth=self.queue_depth),
+            "recurrent_queue": RecurrentQueue(units=self.units, event_bits=event_bits),
+            "weight_fetch": WeightFetch(rows=self.inputs + self.units, words=words, value=tile.value, sets=2),
+            # Sums with room for the 32 rows that the bench adds up, whatever their values.
+            "mac_array": MacArray(
+                lanes=self.lanes,
+                words=words,
+                weight_bits=tile.weight_bits,
+                value=tile.value,
+                sum_bits=tuple(tile.weight_bits + tile.value.width + extra for extra in (5, 6)),
+            ),
+            "sum_gather": SumGather(
+                geometry=tile.geometry,
+                group=3 * self.update_lanes,
+                sums=data.StructLayout({"set0": unsigned(16), "set1": signed(3)}),
+            ),
+            "neuron_update": NeuronUpdate(layer=layer, lanes=self.update_lanes, sums=tile.sum_layout),
+            "event_encoder": EventEncoder(units=self.units, lanes=self.update_lanes, event_bits=event_bits),
+            "tile": tile,
+            "readout": readout,
+        }
+
+
+#: Lanes that do not divide a row; one of everything; rows of one word, so that sums are forwarded.
+SHAPES = {
+    "uneven": Shape(3, 5, 3, "every", lanes=4, update_lanes=2, readout_lanes=2, queue_depth=4, seed=11),
+    "single": Shape(1, 1, 1, "last", lanes=1, update_lanes=1, readout_lanes=1, queue_depth=3, seed=12),
+    "wide": Shape(9, 6, 5, "mean", lanes=24, update_lanes=4, readout_lanes=8, queue_depth=16, seed=13),
+}
+
+
+def current() -> Shape:
+    """The shape of this run of a bench."""
+    return SHAPES[os.environ["EGRET_SHAPE"]]
+
+
+class Bundle(wiring.Component):
+    """Components side by side, each with its ports under its own name."""
+
+    def __init__(self, components: dict[str, wiring.Component]) -> None:
+        self._parts = components
+        super().__init__({name: Out(component.signature) for name, component in components.items()})
+
+    def elaborate(self, platform) -> Module:
+        """Pass every port through."""
+        m = Module()
+        for name, component in self._parts.items():
+            m.submodules[name] = component
+            connect(m, flipped(getattr(self, name)), component)
+        return m
+
+
+def convert(shape: Shape) -> str:
+    """The bundle of a shape as Verilog."""
+    return verilog.convert(Bundle(shape.components), name=TOP, emit_src=False)
