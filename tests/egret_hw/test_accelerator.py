@@ -88,11 +88,11 @@ CASES = [
     # inputs, units, classes, lanes, update lanes, mode, density, activity, stall
     pytest.param(1, (1,), 1, 1, 1, "mean", 0.9, None, 0.0, id="one-unit-one-input-one-lane"),
     pytest.param(3, (5,), 2, 2, 1, "every", 0.5, None, 0.3, id="two-lanes-read-in-turns"),
-    pytest.param(3, (5,), 2, 3, 2, "last", 0.5, None, 0.3, id="three-lanes-two-updates"),
+    pytest.param(3, (5,), 2, 3, 1, "last", 0.5, None, 0.3, id="three-lanes"),
     pytest.param(4, (7,), 3, 16, 3, "last", 0.7, None, 0.0, id="few-words-many-update-lanes"),
     pytest.param(2, (5,), 3, 16, 1, "mean", 0.9, None, 0.5, id="row-of-one-word"),
     pytest.param(3, (11, 6), 4, 4, 1, "mean", 0.5, None, 0.2, id="two-layers"),
-    pytest.param(2, (4, 9, 3), 2, 5, 2, "every", 0.5, None, 0.4, id="three-layers-odd-lanes"),
+    pytest.param(2, (4, 9, 3), 2, 7, 2, "every", 0.5, None, 0.4, id="three-layers-odd-lanes"),
     pytest.param(6, (13,), 5, 6, 2, "mean", 1.0, 1.0, 0.0, id="everything-fires"),
     pytest.param(6, (13,), 5, 4, 1, "last", 0.0, 0.0, 0.0, id="nothing-happens"),
 ]
