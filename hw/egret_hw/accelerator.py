@@ -35,7 +35,13 @@ class Accelerator(wiring.Component):
         self.image = image
         self.config = (config or AcceleratorConfig()).resolve(image)
         self.tiles = [
-            Tile(layer=layer, lanes=lanes, update_lanes=update, queue_depth=self.config.queue_depth)
+            Tile(
+                layer=layer,
+                lanes=lanes,
+                update_lanes=update,
+                queue_depth=self.config.queue_depth,
+                streams=self.config.streams,
+            )
             for layer, lanes, update in zip(image.layers, self.config.lanes, self.config.update_lanes, strict=True)
         ]
         self.readout = ReadoutTile(
@@ -43,6 +49,7 @@ class Accelerator(wiring.Component):
             events=image.layers[-1].event_format,
             lanes=self.config.readout_lanes,
             queue_depth=self.config.queue_depth,
+            streams=self.config.streams,
         )
         members = {
             "events": In(stream.Signature(self.tiles[0].i.payload.shape())),

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from egru.errors import EgretError
 from egru.image import NetworkImage
 
+from .geometry import GATES
+
 LANES_MAX = 64
+STREAMS_MAX = 16
 #: Lanes of a tile for each unit that its update handles per cycle, unless said otherwise.
 _LANES_PER_UPDATE_LANE = 16
 
@@ -20,12 +23,14 @@ class AcceleratorConfig:
     update_lanes : units updated per cycle in each tile; None = one for 16 lanes
     readout_lanes : multipliers in the readout; None = 4, or the number of classes if that is less
     queue_depth : tokens that wait in front of each tile, 3..4096
+    streams : independent sequences whose steps are taken in turn, 1..16
     """
 
     lanes: int | tuple[int, ...] = 16
     update_lanes: int | tuple[int, ...] | None = None
     readout_lanes: int | None = None
     queue_depth: int = 16
+    streams: int = 1
 
     def resolve(self, image: NetworkImage) -> "ResolvedConfig":
         """The numbers for each layer of `image`; EgretError where one is outside its range."""
@@ -42,10 +47,13 @@ class AcceleratorConfig:
         readout = min(4, classes) if self.readout_lanes is None else self.readout_lanes
         for index, layer in enumerate(image.layers):
             _check(f"lanes of layer {index}", lanes[index], 1, LANES_MAX)
-            _check(f"update_lanes of layer {index}", update[index], 1, min(layer.spec.units, LANES_MAX))
+            # A group of units is read in one cycle: three sums each, from different lanes.
+            most = max(1, min(layer.spec.units, lanes[index] // GATES))
+            _check(f"update_lanes of layer {index} with {lanes[index]} lanes", update[index], 1, most)
         _check("readout_lanes", readout, 1, LANES_MAX)
         _check("queue_depth", self.queue_depth, 3, 4096)
-        return ResolvedConfig(lanes, update, readout, self.queue_depth)
+        _check("streams", self.streams, 1, STREAMS_MAX)
+        return ResolvedConfig(lanes, update, readout, self.queue_depth, self.streams)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class ResolvedConfig:
     update_lanes: tuple[int, ...]
     readout_lanes: int
     queue_depth: int
+    streams: int
 
 
 def _each(name: str, value: int | tuple[int, ...], count: int) -> tuple[int, ...]:

@@ -1,122 +1,125 @@
 """Finds the units that fired, sends each as an event, and closes the step with a tick."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .fifo import LEAST_DEPTH, PassingFifo
 from .neuron_update import result_layout
-from .queues import recurrent_layout
 from .stream import Kind, index_shape, token_layout
+
+JOBS_DEPTH = 4
 
 
 class EventEncoder(wiring.Component):
     """Turns the update's results into events for the next layer and for the tile itself.
 
-    Groups in which no unit fired are dropped on the way in, so a cycle is spent per event and not per unit. Events come in the
-    order of their units. Each goes to both streams, and each stream takes it when it is ready. After the last event of a step
-    comes TICK, and after it END where one is pending; both only go to the next layer.
+    It is told in `jobs` what to send, in order: TICK for a step (its events come first), END, PASS. Groups in which no
+    unit fired are dropped on the way in, so a cycle is spent per event and not per unit. Events come in the
+    order of their units. Events and ticks go to both streams (a turn that is passed counts as a step without events inside the tile),
+    and each stream takes them when it is ready; END goes to the next layer only.
 
-    Every group of a step has a place in the store of groups: the update never waits.
+    Every group of the steps that may be under way has a place in the store of groups: the update never waits.
 
-    Latency: three cycles from a result to its first event. Throughput: one event per cycle.
+    Latency: one cycle from a result to its first event. Throughput: one event per cycle.
 
     Parameters
     ----------
     units, lanes, event_bits : N, P and payload width
+    steps : steps that may be closed before the TICK of the first of them is taken
 
     Members
     -------
     result_strobe, result : In, from :class:`~egret_hw.neuron_update.NeuronUpdate`
-    end_pending : In, 1 = END follows the step that is under way, or the last one if none is
-    busy : In, 1 = a step is under way
+    jobs : In, stream of kinds
     o : Out, stream of tokens to the next layer
-    recurrent : Out, stream of (index, value) back into the tile
-    done : Out, 1 = a step's TICK was taken in this cycle
-    end_done : Out, 1 = END was taken in this cycle
+    recurrent : Out, stream of tokens back into the tile: EVENT and TICK
+    done : Out, 1 = a step's TICK was taken by both in this cycle
     """
 
-    def __init__(self, *, units: int, lanes: int, event_bits: int):
+    def __init__(self, *, units: int, lanes: int, event_bits: int, steps: int):
         self.units = units
         self.lanes = lanes
         self.groups = -(-units // lanes)
+        self.depth = max(steps * self.groups, LEAST_DEPTH)
         self.result_layout = result_layout(units=units, lanes=lanes, event_bits=event_bits)
         self.token_layout = token_layout(units, unsigned(event_bits))
-        self.recurrent_layout = recurrent_layout(units, event_bits)
         super().__init__(
             {
                 "result_strobe": In(1),
                 "result": In(self.result_layout),
-                "end_pending": In(1),
-                "busy": In(1),
+                "jobs": In(stream.Signature(job_layout())),
                 "o": Out(stream.Signature(self.token_layout)),
-                "recurrent": Out(stream.Signature(self.recurrent_layout)),
+                "recurrent": Out(stream.Signature(self.token_layout)),
                 "done": Out(1),
-                "end_done": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.groups = store = fifo.SyncFIFOBuffered(
-            width=self.result_layout.size, depth=max(self.groups + 1, 3)
-        )
+        m.submodules.groups = store = PassingFifo(self.result_layout, depth=self.depth)
+        m.submodules.jobs = jobs = PassingFifo(job_layout(), depth=JOBS_DEPTH)
+        wiring.connect(m, wiring.flipped(self.jobs), jobs.i)
         m.d.comb += [
-            store.w_data.eq(self.result),
-            store.w_en.eq(self.result_strobe & (self.result.fired.any() | self.result.last)),
+            store.i.payload.eq(self.result),
+            store.i.valid.eq(self.result_strobe & (self.result.fired.any() | self.result.last)),
         ]
-        waiting = data.View(self.result_layout, store.r_data)
+        group, job = store.o.payload, jobs.o.payload.kind
 
-        # The group being sent; `fired` keeps the units that are still to go.
-        group = Signal(self.result_layout, reset_less=True)
-        fired = Signal(self.lanes)
-        tick = Signal()
+        # Units of the group at the head of the store that were sent.
+        gone = Signal(self.lanes)
+        left = Signal(self.lanes)
         lowest = Signal(index_shape(self.lanes))
+        m.d.comb += left.eq(group.fired & ~gone)
         for lane in reversed(range(self.lanes)):
-            with m.If(fired[lane]):
+            with m.If(left[lane]):
                 m.d.comb += lowest.eq(lane)
-        remaining = fired & (fired - 1)[: self.lanes]
 
-        # A fork: either side may take the event first.
+        working = jobs.o.valid & (job == Kind.TICK) & store.o.valid
+        event = working & left.any()
+        tick = working & ~left.any() & group.last
+        border = jobs.o.valid & (job != Kind.TICK)
+        inside = event | tick | (border & (job == Kind.PASS))  # goes back into the tile as well
+
+        payload = Signal(self.token_layout)
+        m.d.comb += [
+            payload.kind.eq(Mux(event, Kind.EVENT, job)),
+            payload.index.eq(group.group * self.lanes + lowest),
+            payload.value.eq(group["values"][lowest] if self.lanes > 1 else group["values"][0]),
+        ]
+
+        # A fork: either side may take the token first.
         sent, fed_back = Signal(), Signal()
-        event = fired.any()
-        index = (group.group * self.lanes + lowest)[: len(self.recurrent.payload.index)]
-        value = group["values"][lowest] if self.lanes > 1 else group["values"][0]
         m.d.comb += [
-            self.recurrent.payload.index.eq(index),
-            self.recurrent.payload.value.eq(value),
-            self.recurrent.valid.eq(event & ~fed_back),
-            self.o.payload.index.eq(index),
-            self.o.payload.value.eq(value),
+            self.o.payload.eq(payload),
+            self.o.valid.eq((inside | border) & ~sent),
+            self.recurrent.payload.eq(payload),
+            self.recurrent.valid.eq(inside & ~fed_back),
         ]
-        with m.If(event):
-            m.d.comb += [self.o.payload.kind.eq(Kind.EVENT), self.o.valid.eq(~sent)]
-        with m.Elif(tick):
-            m.d.comb += [self.o.payload.kind.eq(Kind.TICK), self.o.valid.eq(1)]
-        with m.Elif(self.end_pending & ~self.busy):
-            m.d.comb += [self.o.payload.kind.eq(Kind.END), self.o.valid.eq(1)]
-
-        sending, feeding = self.o.valid & self.o.ready, self.recurrent.valid & self.recurrent.ready
-        event_done = event & (sent | sending) & (fed_back | feeding)
-        with m.If(event):
-            m.d.sync += [sent.eq((sent | sending) & ~event_done), fed_back.eq((fed_back | feeding) & ~event_done)]
-        m.d.comb += [
-            self.done.eq(~event & tick & self.o.ready),
-            self.end_done.eq(~event & ~tick & sending),
+        with m.If(job == Kind.PASS):  # inside, a step without events
+            m.d.comb += self.recurrent.payload.kind.eq(Kind.TICK)
+        sending = sent | (self.o.valid & self.o.ready)
+        feeding = ~inside | fed_back | self.recurrent.ready
+        taken = (inside | border) & sending & feeding
+        m.d.sync += [
+            sent.eq((inside | border) & sending & ~taken),
+            fed_back.eq(inside & feeding & ~taken),
         ]
 
-        take = Signal()
+        # A group leaves with its last event, or with its tick; one without either is not in the store.
+        last_event = event & ((left & (left - 1)[: self.lanes]) == 0)
         m.d.comb += [
-            take.eq(Mux(event, event_done & ~remaining.any() & ~tick, ~tick | self.done)),
-            store.r_en.eq(take),
+            store.o.ready.eq(taken & ((last_event & ~group.last) | tick)),
+            jobs.o.ready.eq(taken & (tick | border)),
+            self.done.eq(taken & tick),
         ]
-        with m.If(take):
-            m.d.sync += [
-                group.eq(waiting),
-                fired.eq(Mux(store.r_rdy, waiting.fired, 0)),
-                tick.eq(store.r_rdy & waiting.last),
-            ]
-        with m.Elif(event_done):
-            m.d.sync += fired.eq(remaining)
+        with m.If(store.o.ready):
+            m.d.sync += gone.eq(0)
+        with m.Elif(taken & event):
+            m.d.sync += gone.eq(gone | (left & ~(left - 1)[: self.lanes]))
         return m
 
 
+def job_layout() -> data.StructLayout:
+    """One thing to send: TICK with the events before it, END, or PASS."""
+    return data.StructLayout({"kind": Kind})

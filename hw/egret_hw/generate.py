@@ -18,6 +18,7 @@ from egru.image import NetworkImage
 
 from .accelerator import Accelerator
 from .config import AcceleratorConfig
+from .tile_scheduler import BANKS
 
 TOP = "accelerator"
 SIDECAR_VERSION = 1
@@ -84,26 +85,24 @@ def memories(accelerator: Accelerator) -> list[dict[str, Any]]:
 
     for number, tile in enumerate(accelerator.tiles):
         base, spec, lanes = f"layer{number}", tile.layer.spec, tile.update_lanes
-        groups = -(-spec.units // lanes)
-        token, recurrent = Shape.cast(tile.i.payload.shape()).width, 0
-        recurrent = spec.event_bits + max(1, (spec.units - 1).bit_length())
+        update, encoder = tile.update, tile.encoder
+        token = Shape.cast(tile.i.payload.shape()).width
         add(f"{base}.queue", "waiting tokens", tile.queue_depth, token)
-        add(f"{base}.recurrent", "recurrent events", max(spec.units, 3), recurrent)
+        add(f"{base}.recurrent", "recurrent events", tile.recurrent.depth, encoder.token_layout.size)
         words = (spec.inputs + spec.units) * tile.geometry.words
         add(f"{base}.weights", "weights", words, tile.lanes * tile.weight_bits)
-        for set_, bits in zip(("input", "recurrent"), tile.sum_bits, strict=True):
-            add(f"{base}.macs", f"{set_} sums", 2 * tile.geometry.words, bits, tile.lanes)
+        add(f"{base}.macs", "sums", tile.geometry.slots, tile.widths.sum_bits, BANKS * tile.lanes)
         add(f"{base}.update.sigmoid", "sigmoid table", len(tile.layer.sigmoid), 15, lanes)
         add(f"{base}.update.tanh", "tanh table", len(tile.layer.tanh), 16, lanes)
-        add(f"{base}.update.bias", "biases", groups, tile.update.biases.layout.size)
-        add(f"{base}.update.threshold", "thresholds", groups, tile.update.thresholds.layout.size)
-        add(f"{base}.update.state", "state c", groups, 16 * lanes)
-        add(f"{base}.encoder", "groups with events", max(groups + 1, 3), tile.encoder.result_layout.size)
+        add(f"{base}.update.bias", "biases", update.groups, update.biases.layout.size)
+        add(f"{base}.update.threshold", "thresholds", update.groups, update.thresholds.layout.size)
+        add(f"{base}.update.state", "state c", update.groups * tile.streams, 16 * lanes)
+        add(f"{base}.encoder", "groups with events", encoder.depth, encoder.result_layout.size)
     readout = accelerator.readout
     add("readout.queue", "waiting tokens", readout.queue_depth, Shape.cast(readout.i.payload.shape()).width)
     width = readout.lanes * readout.readout.spec.weight_bits
     add("readout.weights", "weights", readout.units * readout.geometry.words, width)
-    add("readout.macs", "sums", 2 * readout.geometry.words, readout.sum_bits, readout.lanes)
+    add("readout.macs", "sums", readout.geometry.words, readout.sum_bits, readout.banks * readout.lanes)
     add("readout.scan", "biases", readout.classes, readout.scan.bias_bits)
     return found
 

@@ -1,14 +1,21 @@
-"""How a row of weights lies across the lanes.
+"""How a row of weights lies across the lanes, and where its sums are kept.
 
 A row holds every weight that leaves one source: `positions` numbers. For a layer,
 position 3u + g is gate g (z, r, candidate) of unit u; for a readout, position j is class j. Position
 p sits in lane p mod L of word p div L. So a source costs ceil(positions / L) words, no lane idles before a
 row's last word, and the sums of one unit lie in neighbouring lanes.
+
+Each position has one accumulator, but a candidate has two, since its recurrent part is gated by r before it meets
+the input part. The second ones lie behind the first in each lane. Three words in a row hold
+one candidate in each lane unless L is a multiple of 3: then some lanes hold nothing but candidates.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+
+GATES = 3
+CANDIDATE = 2
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,40 @@ class RowGeometry:
         return [sum(int(code) << (bits * lane) for lane, code in enumerate(word)) for word in codes]
 
 
+@dataclass(frozen=True)
+class LayerGeometry(RowGeometry):
+    """A layer's row, with second accumulators for the candidates' recurrent parts."""
+
+    @classmethod
+    def of(cls, *, units: int, lanes: int) -> "LayerGeometry":
+        return cls(positions=GATES * units, lanes=lanes)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether every lane holds all three gates in turn."""
+        return self.lanes % GATES != 0
+
+    def gate(self, lane: int, phase: int) -> int:
+        """Gate that `lane` holds in a word whose number is `phase` modulo 3."""
+        return (lane + self.lanes * phase) % GATES
+
+    @property
+    def second_words(self) -> int:
+        """Second accumulators of a lane: one for three words, or one for each word."""
+        return -(-self.words // GATES) if self.mixed else self.words
+
+    @property
+    def slots(self) -> int:
+        """Accumulators of a lane in one bank."""
+        return self.words + self.second_words
+
+
 def layer_rows(input_weight: np.ndarray, recurrent_weight: np.ndarray) -> np.ndarray:
     """Rows of a layer in memory order: I input sources, then N recurrent ones; each 3N positions.
 
     The image stores 3N x sources with gate blocks (row g*N + u); here position 3u + g comes of it.
     """
     together = np.concatenate([input_weight, recurrent_weight], axis=1)  # 3N x (I + N)
-    units = together.shape[0] // 3
-    blocks = together.reshape(3, units, -1)  # gate, unit, source
-    return blocks.transpose(2, 1, 0).reshape(together.shape[1], 3 * units)
+    units = together.shape[0] // GATES
+    blocks = together.reshape(GATES, units, -1)  # gate, unit, source
+    return blocks.transpose(2, 1, 0).reshape(together.shape[1], GATES * units)

@@ -1,63 +1,62 @@
 """Sends the logits once their sums are complete."""
 
-from amaranth.hdl import Module, Mux, Shape, Signal, signed
+from amaranth.hdl import Array, Module, Mux, Shape, Signal, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from egru.image import Readout
 
+from .accumulator import SUM_READ_LATENCY
 from .arithmetic import pipe, strobe_pipe
+from .geometry import RowGeometry
 from .memory import READ_LATENCY, Rom
 from .multiplier import MULTIPLY_LATENCY, Multiplier
+from .readout_scheduler import due_layout
 from .stream import Kind, index_shape, token_layout
-from .sum_gather import GATHER_LATENCY
 from .widths import signed_bits
 
-_IN_FLIGHT = GATHER_LATENCY + MULTIPLY_LATENCY + 2
+_IN_FLIGHT = READ_LATENCY + MULTIPLY_LATENCY + 2
 
 
 class LogitScan(wiring.Component):
-    """Adds biases to sums and sends them as logits, followed by TICK or END (docs/numerics.md, section 5).
+    """Reads the sums class by class, adds biases, and sends logits, followed by TICK or END (docs/numerics.md, section 5).
 
     A logit is sum + bias * steps. Throughput: a logit per cycle while the stream is ready.
 
     Parameters
     ----------
     readout : weights, biases and mode
+    geometry : of its rows
     sum_bits : width of the sums
+    banks : banks of sums
 
     Members
     -------
-    strobe, group, positions : In, from the gather of groups of one position
-    ahead_group : In, from the gather
-    proceed : Out, to the gather: there is room for what it may have under way
-    has_events, steps, scan, closing, busy : In, from the scheduler
-    closed : In, 1 = the sums are complete
+    closed : In, 1 = the sums of what is due are complete
+    due : In, from the scheduler
+    reading, read_bank, read_slots, lane_sums : to and from :class:`~egret_hw.mac_array.MacArray`
     o : Out, stream of logits
     done : Out, 1 = the closing token was taken
     """
 
-    def __init__(self, *, readout: Readout, sum_bits: int):
+    def __init__(self, *, readout: Readout, geometry: RowGeometry, sum_bits: int, banks: int):
         self.readout = readout
+        self.geometry = geometry
         spec = readout.spec
         self.classes = spec.classes
         self.steps_shape = Shape.cast(range(spec.max_steps + 1))
-        self.bias_bits = signed_bits(max(abs(int(b)) for b in readout.bias))
-        self.sum_layout = data.StructLayout({"set0": signed(sum_bits)})
-        bias_total = max(abs(int(b)) for b in readout.bias) * spec.max_steps
-        self.logit = signed(max(sum_bits, signed_bits(bias_total)) + 1)
+        largest_bias = max(abs(int(bias)) for bias in readout.bias)
+        self.bias_bits = signed_bits(largest_bias)
+        self.sum_shape = signed(sum_bits)
+        self.logit = signed(max(sum_bits, signed_bits(largest_bias * spec.max_steps)) + 1)
         super().__init__(
             {
-                "strobe": In(1),
-                "group": In(index_shape(self.classes)),
-                "ahead_group": In(index_shape(self.classes)),
-                "positions": In(data.ArrayLayout(self.sum_layout, 1)),
-                "proceed": Out(1),
                 "closed": In(1),
-                "has_events": In(1),
-                "steps": In(self.steps_shape),
-                "scan": In(1),
-                "closing": In(Kind),
+                "due": In(due_layout(banks=banks, max_steps=spec.max_steps)),
+                "reading": Out(1),
+                "read_bank": Out(index_shape(banks)),
+                "read_slots": Out(data.ArrayLayout(index_shape(geometry.words), geometry.lanes)),
+                "lane_sums": In(data.ArrayLayout(self.sum_shape, geometry.lanes)),
                 "o": Out(stream.Signature(token_layout(self.classes, self.logit))),
                 "done": Out(1),
             }
@@ -65,32 +64,52 @@ class LogitScan(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.bias = bias = Rom(shape=signed(self.bias_bits), contents=self.readout.bias.tolist())
-        m.d.comb += bias.address0.eq(pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY))
-        m.submodules.product = product = Multiplier(a_bits=self.bias_bits, b_bits=self.steps_shape.width + 1)
-        m.d.comb += [product.a.eq(bias.data0), product.b.eq(self.steps)]
-
-        sum_ = pipe(m, Mux(self.has_events, self.positions[0].set0, 0), "sum", MULTIPLY_LATENCY)
-        logit = pipe(m, (sum_ + product.product)[: self.logit.width].as_signed(), "logit")
-        strobe = strobe_pipe(m, self.strobe, "strobe", MULTIPLY_LATENCY + 1)
-        group = pipe(m, self.group, "group", MULTIPLY_LATENCY + 1)
-
+        lanes = self.geometry.lanes
         waiting = data.StructLayout({"index": index_shape(self.classes), "value": self.logit})
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=waiting.size, depth=2 * _IN_FLIGHT)
+
+        # The class to read: lane `lane` of word `word`. A read begins only if there is room for all that is under way.
+        active = Signal()
+        class_ = Signal(index_shape(self.classes))
+        lane, word = Signal(index_shape(lanes)), Signal(index_shape(self.geometry.words))
+        begin = active & (queue.level < _IN_FLIGHT)
+        last_class = class_ == self.classes - 1
+        with m.If(self.closed & self.due.scan):
+            m.d.sync += [active.eq(1), class_.eq(0), lane.eq(0), word.eq(0)]
+        with m.Elif(begin):
+            m.d.sync += [active.eq(~last_class), class_.eq(class_ + 1)]
+            with m.If(lane == lanes - 1):
+                m.d.sync += [lane.eq(0), word.eq(word + 1)]
+            with m.Else():
+                m.d.sync += lane.eq(lane + 1)
+        m.d.comb += [self.reading.eq(active), self.read_bank.eq(self.due.bank)]
+        m.d.comb += [slot.eq(word) for slot in self.read_slots]
+
+        m.submodules.bias = bias = Rom(shape=signed(self.bias_bits), contents=self.readout.bias.tolist())
+        m.submodules.product = product = Multiplier(a_bits=self.bias_bits, b_bits=self.steps_shape.width + 1)
+        m.d.comb += [
+            bias.address0.eq(class_),
+            product.a.eq(bias.data0),
+            product.b.eq(self.due.steps),
+        ]
+        answer = Array(self.lane_sums[n] for n in range(lanes))[pipe(m, lane, "answer_lane", SUM_READ_LATENCY)]
+        # The sum meets the product at the multiplier's output.
+        wait = READ_LATENCY + MULTIPLY_LATENCY - SUM_READ_LATENCY
+        counted = pipe(m, Mux(self.due.has_events, answer, 0), "sum", wait)
+        logit = pipe(m, (counted + product.product)[: self.logit.width].as_signed(), "logit")
+
         entry = data.View(waiting, queue.w_data)
         head = data.View(waiting, queue.r_data)
         m.d.comb += [
-            entry.index.eq(group),
+            entry.index.eq(pipe(m, class_, "class", READ_LATENCY + MULTIPLY_LATENCY + 1)),
             entry.value.eq(logit),
-            queue.w_en.eq(strobe),
-            self.proceed.eq(queue.level < _IN_FLIGHT),
+            queue.w_en.eq(strobe_pipe(m, begin, "strobe", READ_LATENCY + MULTIPLY_LATENCY + 1)),
         ]
 
         # The closing token follows the last logit; without logits it follows the border itself.
         closing = Signal()
-        last = head.index == self.classes - 1
         with m.If(closing):
-            m.d.comb += [self.o.valid.eq(1), self.o.payload.kind.eq(self.closing), self.done.eq(self.o.ready)]
+            m.d.comb += [self.o.valid.eq(1), self.o.payload.kind.eq(self.due.closing), self.done.eq(self.o.ready)]
             with m.If(self.o.ready):
                 m.d.sync += closing.eq(0)
         with m.Else():
@@ -101,7 +120,7 @@ class LogitScan(wiring.Component):
                 self.o.payload.value.eq(head.value),
                 queue.r_en.eq(self.o.ready),
             ]
-            with m.If((self.closed & ~self.scan) | (queue.r_rdy & self.o.ready & last)):
+            last = queue.r_rdy & self.o.ready & (head.index == self.classes - 1)
+            with m.If((self.closed & ~self.due.scan) | last):
                 m.d.sync += closing.eq(1)
         return m
-

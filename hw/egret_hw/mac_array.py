@@ -1,16 +1,19 @@
 """The lanes side by side, fed by one word of weights per cycle."""
 
-from collections.abc import Sequence
-
-from amaranth.hdl import Module, ShapeLike, signed
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .accumulator import SUM_LATENCY, TAG_AHEAD, Accumulator, tag_layout
 from .arithmetic import pipe, strobe_pipe
-from .lane import SUM_LATENCY, Lane
+from .geometry import CANDIDATE, GATES, LayerGeometry, RowGeometry
 from .memory import READ_LATENCY
+from .multiplier import MULTIPLY_LATENCY, Multiplier
 from .stream import index_shape
 from .weight_fetch import word_layout
+
+PRODUCT_LATENCY = READ_LATENCY + MULTIPLY_LATENCY
+"""Cycles from a word's address to its products."""
 
 
 class MacArray(wiring.Component):
@@ -19,70 +22,96 @@ class MacArray(wiring.Component):
     `strobe` and `word` come from :class:`~egret_hw.weight_fetch.WeightFetch` in the cycle in which the memory gets the
     address; the weights follow `READ_LATENCY` cycles later. Nothing here can stall.
 
-    Latency: `READ_LATENCY + SUM_LATENCY` cycles from `strobe` to the readable sum; one cycle from `read_slots` to `sums`.
-    `closed` rises when every sum of the step that `close` ended can be read.
+    Latency: `closed` rises when every sum of the step that `close` ended may be asked for; that is
+    `PRODUCT_LATENCY + SUM_LATENCY - 1` cycles after `close`. `SUM_READ_LATENCY` cycles from `read_slots` to `sums`.
 
     Parameters
     ----------
-    lanes : L
-    words : words of a row; each set has two banks of as many accumulators per lane
+    geometry : of a layer (candidates then have second sums) or of a readout
     weight_bits : of one weight, signed
     value : shape of an event value
-    sum_bits : accumulator width of each set
+    sum_bits : accumulator width
+    banks : banks of accumulators
 
     Members
     -------
     strobe, close, word : In, from the weight fetch
     weights : In, L weights, lane 0 lowest
     closed : Out, 1 = the sums of the closed step are complete
-    read_slots : In, for each lane, the accumulator to read
-    sums : Out, for each lane, its value in each set, one cycle later
+    reading, read_bank, read_slots : In, 1 = that bank is being read; for each lane, the accumulator to read
+    sums : Out, for each lane, its value
     """
 
-    def __init__(self, *, lanes: int, words: int, weight_bits: int, value: ShapeLike, sum_bits: Sequence[int]):
-        self.lanes = lanes
-        self.words = words
+    def __init__(self, *, geometry: RowGeometry, weight_bits: int, value: ShapeLike, sum_bits: int, banks: int):
+        self.geometry = geometry
+        self.lanes = geometry.lanes
         self.weight_bits = weight_bits
-        self.slots = 2 * words
-        self.word_layout = word_layout(slots=self.slots, value=value, sets=len(sum_bits))
+        self.sum_bits = sum_bits
+        self.banks = banks
+        self.slots = geometry.slots if isinstance(geometry, LayerGeometry) else geometry.words
+        self.word_layout = word_layout(words=geometry.words, value=value, banks=banks)
         value_shape = self.word_layout["value"].shape
-        self.lane_parameters = {
-            "weight_bits": weight_bits,
-            "value_bits": value_shape.width if value_shape.signed else value_shape.width + 1,
-            "sum_bits": tuple(sum_bits),
-            "slots": self.slots,
-            "forward": words == 1,
-        }
-        sums = data.StructLayout({f"set{n}": signed(bits) for n, bits in enumerate(sum_bits)})
+        self.value_bits = value_shape.width if value_shape.signed else value_shape.width + 1
         super().__init__(
             {
                 "strobe": In(1),
                 "close": In(1),
                 "word": In(self.word_layout),
-                "weights": In(lanes * weight_bits),
+                "weights": In(self.lanes * weight_bits),
                 "closed": Out(1),
-                "read_slots": In(data.ArrayLayout(index_shape(self.slots), lanes)),
-                "sums": Out(data.ArrayLayout(sums, lanes)),
+                "reading": In(1),
+                "read_bank": In(index_shape(banks)),
+                "read_slots": In(data.ArrayLayout(index_shape(self.slots), self.lanes)),
+                "sums": Out(data.ArrayLayout(signed(sum_bits), self.lanes)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        strobe = strobe_pipe(m, self.strobe, "strobe", READ_LATENCY)
-        word = pipe(m, self.word, "word", READ_LATENCY)
-        # The word before the close went out one cycle earlier, so its sum can be read one cycle earlier as well.
-        m.d.comb += self.closed.eq(strobe_pipe(m, self.close, "closing", READ_LATENCY + SUM_LATENCY - 1))
+        value = pipe(m, self.word.value, "value", READ_LATENCY)
+        # The word before the border went out one cycle earlier, so its sum can be read one cycle earlier as well.
+        m.d.comb += self.closed.eq(strobe_pipe(m, self.close, "closing", PRODUCT_LATENCY + SUM_LATENCY - 1))
+
+        # Lanes of one class hold the same gate in each word, so they share a tag.
+        classes = GATES if isinstance(self.geometry, LayerGeometry) else 1
+        tags = [self._tag(m, number, classes) for number in range(min(classes, self.lanes))]
 
         for number in range(self.lanes):
-            m.submodules[f"lane{number}"] = lane = Lane(**self.lane_parameters)
+            m.submodules[f"multiplier{number}"] = multiplier = Multiplier(
+                a_bits=self.weight_bits, b_bits=self.value_bits
+            )
+            m.submodules[f"lane{number}"] = lane = Accumulator(
+                product_bits=self.weight_bits + self.value_bits,
+                sum_bits=self.sum_bits,
+                slots=self.slots,
+                banks=self.banks,
+                forward=self.geometry.words == 1,
+            )
             m.d.comb += [
-                lane.strobe.eq(strobe),
-                lane.weight.eq(self.weights.word_select(number, self.weight_bits)),
-                lane.value.eq(word.value),
-                lane.slot.eq(word.slot),
-                lane.set.eq(word.set),
-                lane.first.eq(word.first),
+                multiplier.a.eq(self.weights.word_select(number, self.weight_bits).as_signed()),
+                multiplier.b.eq(value),
+                lane.product.eq(multiplier.product),
+                lane.tag.eq(tags[number % classes]),
+                lane.reading.eq(self.reading),
+                lane.read_bank.eq(self.read_bank),
                 lane.read_slot.eq(self.read_slots[number]),
-                self.sums[number].eq(lane.sums),
+                self.sums[number].eq(lane.sum),
             ]
         return m
+
+    def _tag(self, m: Module, number: int, classes: int):
+        """Tag of the lanes whose number is `number` modulo 3, `TAG_AHEAD` cycles before the product."""
+        word, layout = self.word, tag_layout(slots=self.slots, banks=self.banks)
+        tag = Signal(layout, name=f"tag{number}")
+        candidate, second = 0, 0
+        if classes > 1:
+            gates = [self.geometry.gate(number, phase) for phase in range(GATES)]
+            candidate = word.phase == gates.index(CANDIDATE) if self.geometry.mixed else gates[0] == CANDIDATE
+            second = self.geometry.words + (word.third if self.geometry.mixed else word.word)
+        m.d.comb += [
+            tag.strobe.eq(self.strobe),
+            tag.slot.eq(Mux(candidate & word.recurrent, second, word.word)),
+            tag.bank.eq(word.bank),
+            tag.first.eq(Mux(candidate, word.first_kind, word.first)),
+        ]
+        return pipe(m, tag, f"tag{number}_late", PRODUCT_LATENCY - TAG_AHEAD)

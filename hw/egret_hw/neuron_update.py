@@ -8,8 +8,10 @@ from amaranth.lib.wiring import In, Out
 from egru.image import Layer
 
 from .arithmetic import half, pipe, saturate, strobe_pipe
+from .geometry import GATES
 from .memory import READ_LATENCY, Ram, Rom
 from .multiplier import MULTIPLY_LATENCY, Multiplier
+from .step import step_layout
 from .stream import index_shape
 from .sum_gather import GATHER_LATENCY
 from .widths import signed_bits
@@ -51,24 +53,28 @@ class NeuronUpdate(wiring.Component):
     ----------
     layer : the layer's integers and formats
     lanes : P
-    sums : layout of the two sums of a position (set0 input, set1 recurrent)
+    streams : sequences that are under way at once, each with its own state
+    sum_bits : width of a sum
+    sum_shift : what a sum is shifted by to reach the layer's fraction
 
     Members
     -------
     ahead_group : In, number of a group, `GATHER_LATENCY` cycles before the sums
-    strobe, group, last, positions : In, the sums, position 3k + g for gate g of the group's unit k
-    has_input, has_recurrent : In, held during an update: 0 = that set got no event, so its sums count as zero
-    fresh : In, held during an update: 1 = first step of a sequence, so the state counts as zero
+    strobe, group, last, firsts : In, the first sums, 3k + g for gate g of the group's unit k
+    seconds : In, one cycle later, the second sums of its candidates
+    step : In, beside the sums: :func:`step_layout`
     result_strobe, result : Out, :func:`result_layout`
     """
 
     LATENCY = 3 + READ_LATENCY + MULTIPLY_LATENCY + 2 + READ_LATENCY + 1 + MULTIPLY_LATENCY + 3
 
-    def __init__(self, *, layer: Layer, lanes: int, sums: data.StructLayout):
+    def __init__(self, *, layer: Layer, lanes: int, streams: int, sum_bits: int, sum_shift: int):
         self.layer = layer
         self.lanes = lanes
         self.units = layer.spec.units
         self.groups = -(-self.units // lanes)
+        self.streams = streams
+        self.sum_shift = sum_shift
         group = index_shape(self.groups)
         self.result_layout = result_layout(units=self.units, lanes=lanes, event_bits=layer.spec.event_bits)
         super().__init__(
@@ -77,10 +83,9 @@ class NeuronUpdate(wiring.Component):
                 "strobe": In(1),
                 "group": In(group),
                 "last": In(1),
-                "positions": In(data.ArrayLayout(sums, 3 * lanes)),
-                "has_input": In(1),
-                "has_recurrent": In(1),
-                "fresh": In(1),
+                "firsts": In(data.ArrayLayout(signed(sum_bits), GATES * lanes)),
+                "seconds": In(data.ArrayLayout(signed(sum_bits), lanes)),
+                "step": In(step_layout(streams=streams)),
                 "result_strobe": Out(1),
                 "result": Out(self.result_layout),
             }
@@ -110,13 +115,19 @@ class NeuronUpdate(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         layer, lanes, k = self.layer, self.lanes, self.layer.spec.table_bits
-        input_shift, recurrent_shift = layer.input_shift, layer.recurrent_shift
 
         # Control beside the data: where a group's strobe and number are, so many cycles after its sums.
         strobes, numbers = [self.strobe], [self.group]
         for stage in range(self.LATENCY):
             strobes.append(strobe_pipe(m, strobes[-1], f"strobe_{stage + 1}", 1))
             numbers.append(pipe(m, numbers[-1], f"group_{stage + 1}"))
+
+        # State of one stream after the other: streams take their steps in turn, so no two are ever at one address.
+        state_addresses = [self.step.stream * self.groups + self.group if self.streams > 1 else self.group]
+        fresh = [self.step.fresh]
+        for stage in range(self.LATENCY):
+            state_addresses.append(pipe(m, state_addresses[-1], f"state_address_{stage + 1}"))
+            fresh.append(pipe(m, fresh[-1], f"fresh_{stage + 1}"))
 
         m.submodules.bias = bias_rom = self.biases.rom()
         biases = data.View(self.biases.layout, bias_rom.data0)
@@ -135,11 +146,11 @@ class NeuronUpdate(wiring.Component):
         m.submodules.threshold = threshold_rom = self.thresholds.rom()
         thresholds = data.View(self.thresholds.layout, threshold_rom.data0)
         m.d.comb += threshold_rom.address0.eq(numbers[at_state - READ_LATENCY])
-        m.submodules.state = state = Ram(shape=lanes * _STATE_BITS, depth=self.groups)
+        m.submodules.state = state = Ram(shape=lanes * _STATE_BITS, depth=self.groups * self.streams)
         m.d.comb += [
-            state.address.eq(numbers[at_candidate - READ_LATENCY]),
+            state.address.eq(state_addresses[at_candidate - READ_LATENCY]),
             state.write_enable.eq(strobes[at_result]),
-            state.write_address.eq(numbers[at_result]),
+            state.write_address.eq(state_addresses[at_result]),
         ]
         m.d.comb += [
             self.result_strobe.eq(strobes[at_result]),
@@ -152,26 +163,24 @@ class NeuronUpdate(wiring.Component):
             def stage(value, name, stages=1, lane=lane):
                 return pipe(m, value, f"lane{lane}_{name}", stages)
 
-            sums = [self.positions[3 * lane + gate] for gate in range(3)]
-            with_input = [Mux(self.has_input, gate.set0, 0).shift_left(input_shift) for gate in sums]
-            with_recurrent = [Mux(self.has_recurrent, gate.set1, 0).shift_left(recurrent_shift) for gate in sums]
+            z_sum, r_sum, a_sum = [self.firsts[GATES * lane + gate] for gate in range(GATES)]
+            q_sum = self.seconds[lane]
             bias = [biases[lane][place] for place in range(4)]
 
-            # Sums, biases and halves; then the narrowing shifts. z and r become table indices.
-            parts = {
-                "z": (with_input[0] + with_recurrent[0], bias[0]),
-                "r": (with_input[1] + with_recurrent[1], bias[1]),
-                "a": (with_input[2], bias[2]),
-                "q": (with_recurrent[2], bias[3]),
-            }
-            sum_ = {
-                name: stage(stage(total, f"{name}_parts") + stage(offset, f"{name}_bias"), f"{name}_sum")
-                for name, (total, offset) in parts.items()
-            }
-            z_index = stage(saturate(sum_["z"].shift_right(self._gate_shift), k), "z_index")
-            r_index = stage(saturate(sum_["r"].shift_right(self._gate_shift), k), "r_index")
-            a = stage(saturate(sum_["a"].shift_right(self._narrow_shift), _NARROW_BITS), "a")
-            q = stage(saturate(sum_["q"].shift_right(self._narrow_shift), _NARROW_BITS), "q")
+            # Sums, then biases with halves, then the narrowing shifts. z and r become table indices.
+            def total(sum_, has, offset, name, stage=stage):
+                counted = stage(Mux(has, sum_, 0), f"{name}_counted").shift_left(self.sum_shift)
+                return stage(counted + stage(offset, f"{name}_bias"), f"{name}_sum")
+
+            z_total = total(z_sum, self.step.has_any, bias[0], "z")
+            r_total = total(r_sum, self.step.has_any, bias[1], "r")
+            a_total = total(a_sum, self.step.has_input, bias[2], "a")
+            # Second sums are a cycle late; q is not needed before r has passed its table.
+            q_total = total(q_sum, stage(self.step.has_recurrent, "has_q"), stage(bias[3], "q_bias_wait"), "q")
+            z_index = stage(saturate(z_total.shift_right(self._gate_shift), k), "z_index")
+            r_index = stage(saturate(r_total.shift_right(self._gate_shift), k), "r_index")
+            a = stage(saturate(a_total.shift_right(self._narrow_shift), _NARROW_BITS), "a")
+            q = stage(saturate(q_total.shift_right(self._narrow_shift), _NARROW_BITS), "q")
 
             # Both gates share one table through its two ports.
             sigmoid = Rom(shape=unsigned(_GATE_BITS), contents=layer.sigmoid.tolist(), ports=2)
@@ -181,7 +190,7 @@ class NeuronUpdate(wiring.Component):
 
             # Candidate: a + r * q at fraction 26, rounded once to the index of the tanh table.
             m.submodules[f"reset_product{lane}"] = reset = Multiplier(a_bits=_GATE_BITS + 1, b_bits=_NARROW_BITS)
-            m.d.comb += [reset.a.eq(r), reset.b.eq(stage(q, "q_wait", READ_LATENCY))]
+            m.d.comb += [reset.a.eq(r), reset.b.eq(stage(q, "q_wait", READ_LATENCY - 1))]
             candidate_shift = _NARROW_FRAC + _GATE_BITS - (k - 3)
             a_rounded = stage(a, "a_wait", READ_LATENCY + MULTIPLY_LATENCY).shift_left(_GATE_BITS) + half(candidate_shift)
             candidate = stage(reset.product + a_rounded, "candidate")
@@ -191,7 +200,7 @@ class NeuronUpdate(wiring.Component):
             g = tanh.data0
 
             # State: g + z * (c - g), which lies between the old state and the candidate.
-            old = Mux(self.fresh, 0, state.data.word_select(lane, _STATE_BITS).as_signed())
+            old = Mux(fresh[at_candidate], 0, state.data.word_select(lane, _STATE_BITS).as_signed())
             difference = stage(old - g, "difference")
             m.submodules[f"keep_product{lane}"] = keep = Multiplier(a_bits=_GATE_BITS + 1, b_bits=_STATE_BITS + 1)
             m.d.comb += [keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)), keep.b.eq(difference)]

@@ -1,18 +1,39 @@
 """Decides what a readout's lanes do next, and when logits are due."""
 
-from amaranth.hdl import Module, Mux, ShapeLike, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Array, Module, Mux, ShapeLike, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .stream import Kind, token_layout
+from .stream import Kind, index_shape, token_layout
 from .weight_fetch import row_request_layout
+
+
+def readout_banks(mode: str, streams: int) -> int:
+    """Banks of sums: one to fill for each stream whose sums outlive a step, and one to send from."""
+    return streams + 1 if mode == "mean" else 2
+
+
+def due_layout(*, banks: int, max_steps: int) -> data.StructLayout:
+    """What is to be sent.
+
+    Members
+    -------
+    scan : 1 = logits; 0 = only the closing token
+    closing : the token that follows the logits
+    bank : where their sums are
+    has_events : 0 = the sums count as zero
+    steps : steps summed up in them
+    """
+    return data.StructLayout(
+        {"scan": 1, "closing": Kind, "bank": index_shape(banks), "has_events": 1, "steps": range(max_steps + 1)}
+    )
 
 
 class ReadoutScheduler(wiring.Component):
     """Turns tokens of the last layer into requests for rows and borders.
 
     Logits are due after a TICK in mode "every", after END in the others. Until the logits before them are sent, a border waits, but events
-    do not: they fill the other bank.
+    do not: they fill another bank.
 
     Parameters
     ----------
@@ -20,80 +41,88 @@ class ReadoutScheduler(wiring.Component):
     value : shape of an event
     mode : "mean", "last" or "every"
     max_steps : steps of a sequence at most, counted in mode "mean"
+    streams : independent sequences whose steps come in turn
 
     Members
     -------
     i : In, stream of tokens
     o : Out, stream of requests
     done : In, 1 = all that was due is sent
-    busy : Out, 1 = logits (or END) are due and not yet sent
-    bank, has_events, steps, scan, closing : Out, of what is due, held while `busy`: the bank that holds the sums, 0 = they count as zero, steps summed up
-        in them, 0 = no logits but only the token `closing`, the token that follows the logits
+    due : Out, :func:`due_layout`, held until `done`
     """
 
-    def __init__(self, *, units: int, value: ShapeLike, mode: str, max_steps: int):
+    def __init__(self, *, units: int, value: ShapeLike, mode: str, max_steps: int, streams: int):
         self.mode = mode
+        self.streams = streams
+        self.banks = readout_banks(mode, streams)
         super().__init__(
             {
                 "i": In(stream.Signature(token_layout(units, value))),
-                "o": Out(stream.Signature(row_request_layout(rows=units, value=value, sets=1))),
+                "o": Out(stream.Signature(row_request_layout(rows=units, value=value, banks=self.banks))),
                 "done": In(1),
-                "busy": Out(1),
-                "bank": Out(1),
-                "has_events": Out(1),
-                "steps": Out(range(max_steps + 1)),
-                "scan": Out(1),
-                "closing": Out(Kind),
+                "due": Out(due_layout(banks=self.banks, max_steps=max_steps)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        filling = Signal()
-        seen = Signal()  # the sum being made has had an event
-        last_seen = Signal()  # mode "last": the step before the border had an event
-        steps = Signal(self.steps.shape())
+        every, mean = self.mode == "every", self.mode == "mean"
+        busy = Signal()  # something is due and not yet sent
+        # In mode "mean" each stream has sums of its own; in the others a step's sums are used up at its end.
+        contexts = self.streams if mean else 1
+        filling = Array(Signal(index_shape(self.banks), name=f"filling{n}", init=n) for n in range(contexts))
+        spare = Signal(index_shape(self.banks), init=contexts)
+        seen = Array(Signal(name=f"seen{n}") for n in range(contexts))  # the sums have had an event
+        steps = Array(Signal(self.due.steps.shape(), name=f"steps{n}") for n in range(contexts))
+        before_seen = Signal()  # mode "last": the same of the step before
+        turn, before = Signal(index_shape(contexts)), Signal(index_shape(contexts))
 
         event = self.i.valid & (self.i.payload.kind == Kind.EVENT)
         tick = self.i.valid & (self.i.payload.kind == Kind.TICK)
         end = self.i.valid & (self.i.payload.kind == Kind.END)
-        every = self.mode == "every"
-        border = (tick | end) if every else end
-        quiet_tick = tick & (0 if every else 1)  # a TICK that only counts
+        pass_ = self.i.valid & (self.i.payload.kind == Kind.PASS)
+        # END belongs to the turn before: its TICK has already ended it.
+        context = Mux(end, before, turn) if mean else 0
 
         free = ~self.o.valid | self.o.ready
-        close = border & ~self.busy
-        m.d.comb += self.i.ready.eq(Mux(quiet_tick, 1, free & (event | close)))
+        border = (tick | end) if every else end
+        close = border & ~busy & free
+        counted = (0 if every else tick) | pass_  # tokens that only take a turn
+        m.d.comb += self.i.ready.eq(Mux(event, free, close | counted))
 
         with m.If(free):
             m.d.sync += [
                 self.o.valid.eq(event | close),
                 self.o.payload.close.eq(close),
+                self.o.payload.fetch.eq(event),
                 self.o.payload.row.eq(self.i.payload.index),
                 self.o.payload.value.eq(self.i.payload.value),
-                self.o.payload.set.eq(0),
-                self.o.payload.bank.eq(filling),
-                self.o.payload.first.eq(~seen),
+                self.o.payload.bank.eq(filling[context]),
+                self.o.payload.first.eq(~seen[context]),
             ]
             with m.If(event):
-                m.d.sync += seen.eq(1)
-            with m.Elif(close):
-                m.d.sync += [
-                    self.busy.eq(1),
-                    self.bank.eq(filling),
-                    self.has_events.eq(last_seen if self.mode == "last" else seen),
-                    self.steps.eq(steps if self.mode == "mean" else 1),
-                    self.scan.eq(tick if every else 1),
-                    self.closing.eq(Mux(tick, Kind.TICK, Kind.END)),
-                    filling.eq(~filling),
-                    seen.eq(0),
-                    steps.eq(0),
-                ]
-        with m.If(quiet_tick):
-            if self.mode == "last":
-                m.d.sync += [last_seen.eq(seen), seen.eq(0)]
-            else:
-                m.d.sync += steps.eq(steps + 1)
+                m.d.sync += seen[context].eq(1)
+        with m.If(close):
+            m.d.sync += [
+                busy.eq(1),
+                self.due.scan.eq(tick if every else 1),
+                self.due.closing.eq(self.i.payload.kind),
+                self.due.bank.eq(filling[context]),
+                self.due.has_events.eq(before_seen if self.mode == "last" else seen[context]),
+                self.due.steps.eq(steps[context] if mean else 1),
+                filling[context].eq(spare),
+                spare.eq(filling[context]),
+                seen[context].eq(0),
+                steps[context].eq(0),
+            ]
+        if mean:
+            with m.If(tick):
+                m.d.sync += steps[context].eq(steps[context] + 1)
+            with m.If(tick | pass_):
+                m.d.sync += [before.eq(turn), turn.eq(Mux(turn == contexts - 1, 0, turn + 1))]
+        elif not every:
+            with m.If(tick):
+                m.d.sync += [before_seen.eq(seen[context]), seen[context].eq(0)]
         with m.If(self.done):
-            m.d.sync += self.busy.eq(0)
+            m.d.sync += busy.eq(0)
         return m

@@ -14,6 +14,7 @@ class Kind(enum.Enum, shape=2):
     EVENT = 0
     TICK = 1
     END = 2
+    PASS = 3
 
 
 def index_shape(size: int) -> Shape:

@@ -1,134 +1,223 @@
-"""Collects the sums of consecutive positions from the lanes, a group per cycle."""
+"""Collects the sums of P units from the lanes, a group per cycle."""
 
 from math import gcd
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .accumulator import SUM_READ_LATENCY
 from .arithmetic import pipe, strobe_pipe
-from .geometry import RowGeometry
+from .geometry import CANDIDATE, GATES, LayerGeometry
 from .stream import index_shape
+from .step import step_layout
 
-GATHER_LATENCY = 3
-"""Cycles from `address` strobe to the sums of that group."""
+GATHER_LATENCY = SUM_READ_LATENCY + 1
+"""Cycles from `ahead` to the sums of that group."""
 
 
 class SumGather(wiring.Component):
-    """Reads all accumulators of a bank in the order of their positions, `group` positions at a time.
+    """Reads all accumulators of a bank in the order of their units, P units at a time.
 
-    Position p lies in lane p mod L, so a group of at most L positions lies in different lanes and is read in one cycle; each
-    lane gets an address of its own, since a group may reach over the end of a word. A group of more positions
-    than lanes is read in several cycles, L positions in each.
+    Position p lies in lane p mod L, so consecutive positions lie in different lanes and are read in one cycle; each
+    lane gets an address of its own, since a group may reach over the end of a word. The second sums of a group's candidates lie in the
+    same lanes as its first ones. With 6P lanes or more they are read while the next group is, since those lanes are
+    free then. With fewer, a group takes turns: for its first sums, up to L positions in each, and one for its second sums.
 
-    Latency: :data:`GATHER_LATENCY` cycles from `ahead` to `strobe`. Throughput: one group in `reads` cycles while `proceed` is 1.
+    Latency: :data:`GATHER_LATENCY` cycles from `ahead` to `strobe`. Throughput: one group in `reads` cycles, 1 with 6P lanes or more.
 
     Parameters
     ----------
-    geometry : positions and lanes
-    group : positions of a group (3 P for P units)
-    sums : layout of what a lane gives, its value in each set
+    geometry : of the layer
+    units : P
+    sum_bits : width of a sum
+    streams : sequences that are under way at once
 
     Members
     -------
     start : In, 1 = read the bank named by `bank` from its beginning; only given when idle
-    bank : In, held until the last group is out
-    proceed : In, 1 = a read may begin in this cycle
-    read_slots, lane_sums : to and from :class:`~egret_hw.mac_array.MacArray`
+    bank, step : In, looked at with `start`
+    reading, read_bank, read_slots, lane_sums : to and from :class:`~egret_hw.mac_array.MacArray`
+    done : Out, 1 = the last read of a bank was asked for, so products may go there again
     ahead, ahead_group : Out, a group's number before its sums, for memories that go with it
-    strobe, group, last : Out, 1 = `positions` is valid; the group's number; whether it is the bank's last
-    positions : Out, sums of the group's positions; beyond the last position undefined
+    strobe, group, last : Out, 1 = `firsts` is valid; the group's number; whether it is the bank's last
+    firsts : Out, first sums of the group: 3k + g is gate g of its unit k; undefined beyond the last unit
+    seconds : Out, one cycle later, the second sums of its candidates
+    sums_step : Out, beside `firsts`, `step` as it was at the start
     """
 
-    def __init__(self, *, geometry: RowGeometry, group: int, sums: data.Layout):
+    def __init__(self, *, geometry: LayerGeometry, units: int, sum_bits: int, streams: int):
         self.geometry = geometry
-        self.size = group
-        self.groups = -(-geometry.positions // group)
-        self.reads = max(1, -(-group // geometry.lanes))
-        slots = 2 * geometry.words
+        self.units = units
+        self.groups = -(-geometry.positions // (GATES * units))
+        group = index_shape(self.groups)
+        self.sum_shape = signed(sum_bits)
+        self.turns = max(1, -(-GATES * units // geometry.lanes))
+        self.overlapped = 2 * GATES * units <= geometry.lanes
+        self.reads = 1 if self.overlapped else self.turns + 1
+        if units > 1 and GATES * units > geometry.lanes:
+            raise ValueError(f"units must be 1 or at most a third of {geometry.lanes} lanes, not {units}")
         super().__init__(
             {
                 "start": In(1),
                 "bank": In(1),
-                "proceed": In(1),
-                "read_slots": Out(data.ArrayLayout(index_shape(slots), geometry.lanes)),
-                "lane_sums": In(data.ArrayLayout(sums, geometry.lanes)),
+                "step": In(step_layout(streams=streams)),
+                "reading": Out(1),
+                "read_bank": Out(1),
+                "read_slots": Out(data.ArrayLayout(index_shape(geometry.slots), geometry.lanes)),
+                "lane_sums": In(data.ArrayLayout(self.sum_shape, geometry.lanes)),
+                "done": Out(1),
                 "ahead": Out(1),
-                "ahead_group": Out(index_shape(self.groups)),
+                "ahead_group": Out(group),
                 "strobe": Out(1),
-                "group": Out(index_shape(self.groups)),
+                "group": Out(group),
                 "last": Out(1),
-                "positions": Out(data.ArrayLayout(sums, group)),
+                "firsts": Out(data.ArrayLayout(self.sum_shape, GATES * units)),
+                "seconds": Out(data.ArrayLayout(self.sum_shape, units)),
+                "sums_step": Out(step_layout(streams=streams)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        lanes, words = self.geometry.lanes, self.geometry.words
-        position_sums = self.lane_sums.shape().elem_shape
+        lanes, size = self.geometry.lanes, GATES * self.units
 
-        # The cursor: a read covers the L positions from lane `offset` of word `word` on.
+        # The cursor: a read covers up to L positions from lane `offset` of word `word` on.
         active = Signal()
+        trailing = Signal()  # overlapped: one more cycle for the last group's second sums
         group = Signal(index_shape(self.groups))
-        read = Signal(range(max(self.reads, 2)))
-        word = Signal(range(2 * words + 2))
+        turn = Signal(range(max(self.reads, 2)))
+        word = _Word(self.geometry, "word")
         offset = Signal(index_shape(lanes))
 
-        last_read = read == self.reads - 1
-        begin = Signal()
-        m.d.comb += begin.eq(active & self.proceed)
-        # From a group's last read to the next group's first: what is left of the group's positions.
-        step = self.size - (self.reads - 1) * lanes
+        held_bank = Signal()
+        held_step = Signal(self.step.shape(), reset_less=True)
         with m.If(self.start):
-            m.d.sync += [
-                active.eq(1),
-                group.eq(0),
-                read.eq(0),
-                word.eq(Mux(self.bank, words, 0)),
-                offset.eq(0),
-            ]
-        with m.Elif(begin):
-            with m.If(last_read):
-                wrap = Signal()
-                moved = Signal(range(lanes + step + 1))
-                m.d.comb += [moved.eq(offset + step), wrap.eq(moved >= lanes)]
-                m.d.sync += [
-                    read.eq(0),
-                    group.eq(group + 1),
-                    word.eq(word + wrap),
-                    offset.eq(Mux(wrap, moved - lanes, moved)),
-                    active.eq(group != self.groups - 1),
-                ]
-            with m.Else():
-                m.d.sync += [read.eq(read + 1), word.eq(word + 1)]
+            m.d.sync += [held_bank.eq(self.bank), held_step.eq(self.step)]
+        m.d.comb += [self.reading.eq(active | trailing), self.read_bank.eq(held_bank)]
 
-        # Address registers, one per lane: lanes below the offset belong to the next word.
+        # From a group's last first sums to the next group's: what is left of the group's positions.
+        step = size - (self.turns - 1) * lanes
+        wrap = Signal()
+        moved = Signal(range(lanes + step + 1))
+        m.d.comb += [moved.eq(offset + step), wrap.eq(moved >= lanes)]
+        last_turn = turn == self.reads - 1
+        last_group = group == self.groups - 1
+        with m.If(self.start):
+            m.d.sync += [active.eq(1), group.eq(0), turn.eq(0), offset.eq(0)]
+            word.clear(m)
+        with m.Elif(active & last_turn):
+            m.d.sync += [
+                turn.eq(0),
+                group.eq(group + 1),
+                active.eq(~last_group),
+                offset.eq(Mux(wrap, moved - lanes, moved)),
+            ]
+            with m.If(wrap):
+                word.advance(m)
+        with m.Elif(active):
+            m.d.sync += turn.eq(turn + 1)
+            with m.If(turn < self.turns - 1):
+                word.advance(m)
+        if self.overlapped:
+            m.d.sync += trailing.eq(active & last_group)
+            m.d.comb += self.done.eq(trailing)
+        else:
+            m.d.comb += self.done.eq(active & last_turn & last_group)
+
+        # Addresses: lanes below the offset belong to the next word.
         for lane in range(lanes):
-            slot = Signal(index_shape(2 * words), name=f"slot{lane}", reset_less=True)
-            m.d.sync += slot.eq(word + (offset > lane))
+            below = offset > lane
+            first = Mux(below, word.next_first, word.first)
+            if self.overlapped:  # lanes outside the group may read the second sums of the group before
+                reach = offset + size
+                mine = ((offset <= lane) & (reach > lane)) | (reach > lane + lanes)
+                slot = Mux(mine & active, first, Mux(below, word.second, word.previous_second))
+            else:
+                slot = Mux(turn == self.turns, Mux(below, word.next_second, word.second), first)
             m.d.comb += self.read_slots[lane].eq(slot)
 
-        # Three cycles: address register, the lanes' own register, and the one behind the selection below.
-        m.d.comb += [self.ahead.eq(begin & last_read), self.ahead_group.eq(group)]
-        picked_offset = pipe(m, offset, "picked_offset", 2)
-        picked_read = pipe(m, read, "picked_read", 2)
+        # Two cycles later the lanes answer; a selection by the offset of then; its register.
+        answer_offset = pipe(m, offset, "answer_offset", SUM_READ_LATENCY)
+        answer_turn = pipe(m, turn, "answer_turn", SUM_READ_LATENCY)
+        # The strobe comes with the first sums' register, or so late that the second sums follow in the next cycle.
+        if self.overlapped:
+            m.d.comb += self.ahead.eq(active)
+        else:
+            m.d.comb += self.ahead.eq(active & (turn == self.reads - 2))
         m.d.comb += [
-            self.strobe.eq(strobe_pipe(m, self.ahead, "reading", GATHER_LATENCY)),
-            self.group.eq(pipe(m, group, "reading_group", GATHER_LATENCY)),
-            self.last.eq(pipe(m, group == self.groups - 1, "reading_last", GATHER_LATENCY)),
+            self.ahead_group.eq(group),
+            self.strobe.eq(strobe_pipe(m, self.ahead, "answer", GATHER_LATENCY)),
+            self.group.eq(pipe(m, group, "answer_group", GATHER_LATENCY)),
+            self.last.eq(pipe(m, last_group, "answer_last", GATHER_LATENCY)),
+            self.sums_step.eq(pipe(m, held_step, "answer_step", GATHER_LATENCY)),
         ]
 
-        offsets = sorted({k * gcd(step, lanes) for k in range(lanes // gcd(step, lanes))})
-        for place in range(self.size):
-            chosen = Signal(position_sums, name=f"chosen{place}")
-            with m.Switch(picked_offset):
-                for case in offsets[:-1]:
-                    with m.Case(case):
-                        m.d.comb += chosen.eq(self.lane_sums[(case + place) % lanes])
-                with m.Default():
-                    m.d.comb += chosen.eq(self.lane_sums[(offsets[-1] + place) % lanes])
-            held = Signal(position_sums, name=f"position{place}", reset_less=True)
-            with m.If(picked_read == place // lanes):
+        stride = gcd(step, lanes)
+        offsets = list(range(0, lanes, stride))
+        for place in range(size):
+            chosen = self._chosen(m, f"first{place}", answer_offset, offsets, place)
+            held = Signal(self.sum_shape, name=f"first{place}_held", reset_less=True)
+            with m.If(1 if self.overlapped else answer_turn == place // lanes):
                 m.d.sync += held.eq(chosen)
-            m.d.comb += self.positions[place].eq(held)
+            m.d.comb += self.firsts[place].eq(held)
+
+            unit, gate = divmod(place, GATES)
+            if gate == CANDIDATE:
+                # Overlapped, the offset has moved on to the next group by now.
+                behind = place - size if self.overlapped else place
+                chosen = self._chosen(m, f"second{unit}", answer_offset, offsets, behind)
+                held = Signal(self.sum_shape, name=f"second{unit}_held", reset_less=True)
+                with m.If(1 if self.overlapped else answer_turn == self.turns):
+                    m.d.sync += held.eq(chosen)
+                m.d.comb += self.seconds[unit].eq(held)
         return m
+
+    def _chosen(self, m: Module, name: str, offset: Signal, offsets: list[int], place: int) -> Signal:
+        """The sum of the lane that is `place` lanes behind `offset`."""
+        lanes = self.geometry.lanes
+        chosen = Signal(self.sum_shape, name=f"{name}_chosen")
+        with m.Switch(offset):
+            for case in offsets[:-1]:
+                with m.Case(case):
+                    m.d.comb += chosen.eq(self.lane_sums[(case + place) % lanes])
+            with m.Default():
+                m.d.comb += chosen.eq(self.lane_sums[(offsets[-1] + place) % lanes])
+        return chosen
+
+
+class _Word:
+    """A word's number with the slots of its sums and of its neighbours' sums, each in a register."""
+
+    def __init__(self, geometry: LayerGeometry, name: str):
+        shape = index_shape(geometry.slots + 2)
+        self.geometry = geometry
+        self.first = Signal(shape, name=f"{name}_first", reset_less=True)
+        self.next_first = Signal(shape, name=f"{name}_next_first", reset_less=True)
+        self.previous_second = Signal(shape, name=f"{name}_previous_second", reset_less=True)
+        self.second = Signal(shape, name=f"{name}_second", reset_less=True)
+        self.next_second = Signal(shape, name=f"{name}_next_second", reset_less=True)
+        self.phase = Signal(range(GATES), name=f"{name}_phase", reset_less=True)  # the number modulo 3
+
+    def clear(self, m: Module) -> None:
+        """Go to word 0."""
+        words = self.geometry.words
+        m.d.sync += [
+            self.first.eq(0),
+            self.next_first.eq(1),
+            self.second.eq(words),
+            self.next_second.eq(words if self.geometry.mixed else words + 1),
+            self.phase.eq(0),
+        ]
+
+    def advance(self, m: Module) -> None:
+        """Go to the next word. Three words share a slot for second sums if lanes hold all gates in turn."""
+        grows = (self.phase == 1) if self.geometry.mixed else 1
+        m.d.sync += [
+            self.first.eq(self.next_first),
+            self.next_first.eq(self.next_first + 1),
+            self.previous_second.eq(self.second),
+            self.second.eq(self.next_second),
+            self.next_second.eq(self.next_second + grows),
+            self.phase.eq(Mux(self.phase == GATES - 1, 0, self.phase + 1)),
+        ]

@@ -1,22 +1,22 @@
 """One layer of the network in hardware."""
 
 from amaranth.hdl import Module, signed, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from egru.image import Layer
 
 from .event_encoder import EventEncoder
-from .geometry import RowGeometry, layer_rows
+from .geometry import LayerGeometry, layer_rows
 from .mac_array import MacArray
 from .memory import Rom
 from .neuron_update import NeuronUpdate
 from .queues import EventQueue, RecurrentQueue
 from .stream import token_layout
 from .sum_gather import SumGather
-from .tile_scheduler import TileScheduler
+from .tile_scheduler import BANKS, TileScheduler
 from .weight_fetch import WeightFetch
-from .widths import event_shape_bits, signed_bits, sum_bound
+from .widths import LayerWidths
 
 
 class Tile(wiring.Component):
@@ -31,30 +31,50 @@ class Tile(wiring.Component):
     lanes : L, multipliers for products
     update_lanes : P, units updated per cycle
     queue_depth : tokens that wait in front of the tile
+    streams : independent sequences whose steps are taken in turn
 
     Members
     -------
-    i : In, stream of tokens: input events, TICK, END
-    o : Out, stream of tokens: the layer's events, TICK, END
+    i : In, stream of tokens: input events, TICK, END, PASS
+    o : Out, stream of tokens: the layer's events, TICK, END, PASS
     """
 
-    def __init__(self, *, layer: Layer, lanes: int, update_lanes: int, queue_depth: int):
+    def __init__(self, *, layer: Layer, lanes: int, update_lanes: int, queue_depth: int, streams: int = 1):
         self.layer = layer
         self.lanes = lanes
         self.update_lanes = update_lanes
         self.queue_depth = queue_depth
+        self.streams = streams
         spec, arriving = layer.spec, layer.input_format
-        self.geometry = RowGeometry(positions=3 * spec.units, lanes=lanes)
+        self.geometry = LayerGeometry.of(units=spec.units, lanes=lanes)
         self.weight_bits = max(spec.input_weight_bits, spec.recurrent_weight_bits)
         self.input_value = signed(arriving.bits) if arriving.signed else unsigned(arriving.bits)
-        self.value = signed(max(event_shape_bits(arriving), event_shape_bits(layer.event_format)))
-        self.sum_bits = (
-            signed_bits(sum_bound(layer.input_weight, arriving)),
-            signed_bits(sum_bound(layer.recurrent_weight, layer.event_format)),
+        self.widths = widths = LayerWidths.of(layer)
+        self.value = signed(widths.value_bits)
+        # With one stream a step waits for the one before; with more, two may be in the update.
+        steps = min(2, streams)
+        self.recurrent = RecurrentQueue(units=spec.units, event_bits=spec.event_bits, streams=streams)
+        self.update = NeuronUpdate(
+            layer=layer,
+            lanes=update_lanes,
+            streams=streams,
+            sum_bits=widths.sum_bits,
+            sum_shift=widths.common_shift,
         )
-        self.sum_layout = data.StructLayout({f"set{n}": signed(bits) for n, bits in enumerate(self.sum_bits)})
-        self.update = NeuronUpdate(layer=layer, lanes=update_lanes, sums=self.sum_layout)
-        self.encoder = EventEncoder(units=spec.units, lanes=update_lanes, event_bits=spec.event_bits)
+        self.encoder = EventEncoder(
+            units=spec.units, lanes=update_lanes, event_bits=spec.event_bits, steps=steps
+        )
+        self.scheduler = TileScheduler(
+            inputs=spec.inputs,
+            units=spec.units,
+            event_bits=spec.event_bits,
+            input_value=self.input_value,
+            value=self.value,
+            input_shift=widths.input_shift,
+            recurrent_shift=widths.recurrent_shift,
+            streams=streams,
+            steps=steps,
+        )
         super().__init__(
             {
                 "i": In(stream.Signature(token_layout(spec.inputs, self.input_value))),
@@ -66,25 +86,24 @@ class Tile(wiring.Component):
         m = Module()
         spec, words = self.layer.spec, self.geometry.words
         rows = layer_rows(self.layer.input_weight, self.layer.recurrent_weight)
+        sum_bits = self.widths.sum_bits
 
         m.submodules.queue = queue = EventQueue(size=spec.inputs, value=self.input_value, depth=self.queue_depth)
-        m.submodules.recurrent = recurrent = RecurrentQueue(units=spec.units, event_bits=spec.event_bits)
-        m.submodules.scheduler = scheduler = TileScheduler(
-            inputs=spec.inputs,
-            units=spec.units,
-            event_bits=spec.event_bits,
-            input_value=self.input_value,
-            value=self.value,
-        )
-        m.submodules.fetch = fetch = WeightFetch(rows=len(rows), words=words, value=self.value, sets=2)
+        m.submodules.recurrent = recurrent = self.recurrent
+        m.submodules.scheduler = scheduler = self.scheduler
+        m.submodules.fetch = fetch = WeightFetch(rows=len(rows), words=words, value=self.value, banks=BANKS)
         m.submodules.weights = weights = Rom(
             shape=self.lanes * self.weight_bits, contents=self.geometry.pack(rows, self.weight_bits)
         )
         m.submodules.macs = macs = MacArray(
-            lanes=self.lanes, words=words, weight_bits=self.weight_bits, value=self.value, sum_bits=self.sum_bits
+            geometry=self.geometry,
+            weight_bits=self.weight_bits,
+            value=self.value,
+            sum_bits=sum_bits,
+            banks=BANKS,
         )
         m.submodules.gather = gather = SumGather(
-            geometry=self.geometry, group=3 * self.update_lanes, sums=self.sum_layout
+            geometry=self.geometry, units=self.update_lanes, sum_bits=sum_bits, streams=self.streams
         )
         m.submodules.update = update = self.update
         m.submodules.encoder = encoder = self.encoder
@@ -93,6 +112,7 @@ class Tile(wiring.Component):
         connect(m, queue.o, scheduler.i)
         connect(m, recurrent.o, scheduler.recurrent)
         connect(m, scheduler.o, fetch.i)
+        connect(m, scheduler.jobs, encoder.jobs)
         connect(m, encoder.recurrent, recurrent.i)
         connect(m, encoder.o, flipped(self.o))
         m.d.comb += [
@@ -101,25 +121,23 @@ class Tile(wiring.Component):
             macs.strobe.eq(fetch.strobe),
             macs.close.eq(fetch.close),
             macs.word.eq(fetch.word),
+            macs.reading.eq(gather.reading),
+            macs.read_bank.eq(gather.read_bank),
             macs.read_slots.eq(gather.read_slots),
             gather.lane_sums.eq(macs.sums),
             gather.start.eq(macs.closed),
             gather.bank.eq(scheduler.bank),
-            gather.proceed.eq(1),
+            gather.step.eq(scheduler.step),
             update.ahead_group.eq(gather.ahead_group),
             update.strobe.eq(gather.strobe),
             update.group.eq(gather.group),
             update.last.eq(gather.last),
-            update.positions.eq(gather.positions),
-            update.has_input.eq(scheduler.has_input),
-            update.has_recurrent.eq(scheduler.has_recurrent),
-            update.fresh.eq(scheduler.fresh),
+            update.firsts.eq(gather.firsts),
+            update.seconds.eq(gather.seconds),
+            update.step.eq(gather.sums_step),
             encoder.result_strobe.eq(update.result_strobe),
             encoder.result.eq(update.result),
-            encoder.busy.eq(scheduler.busy),
-            encoder.end_pending.eq(scheduler.end_pending),
-            scheduler.recurrent_empty.eq(recurrent.empty),
-            scheduler.done.eq(encoder.done),
-            scheduler.end_done.eq(encoder.end_done),
+            scheduler.read_done.eq(gather.done),
+            scheduler.step_done.eq(encoder.done),
         ]
         return m

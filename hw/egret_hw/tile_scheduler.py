@@ -1,137 +1,184 @@
 """Decides what a tile's lanes do next: which event's row, or the border of a step."""
 
-from amaranth.hdl import Module, Mux, ShapeLike, Signal
+from amaranth.hdl import Array, Module, Mux, ShapeLike, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .queues import recurrent_layout
-from .stream import Kind, token_layout
+from .event_encoder import job_layout
+from .step import step_layout
+from .stream import Kind, index_shape, token_layout
 from .weight_fetch import row_request_layout
 
-INPUT_SET, RECURRENT_SET = 0, 1
+BANKS = 2
 
 
 class TileScheduler(wiring.Component):
     """Merges input tokens and recurrent events into requests for rows.
 
-    While step t is updated from one bank of sums, its recurrent events and the input events of step t + 1 already fill the other.
-    Recurrent events go first, inputs fill the gaps. A step closes when its TICK is at the head of the
-    inputs, the update before it is done, and every recurrent event of that update was fetched.
+    The tile's streams (independent sequences) take their steps in turn. A step gets the input events up to its TICK, and the
+    recurrent events of the same stream's step before, which end with a TICK as well. When both ticks have come and the bank of
+    the step before has been read, the step closes and the lanes go on in the other bank: while step t is updated, its
+    recurrent events (with one stream) and the next step's input events already fill it. Recurrent events go first, inputs fill the gaps.
 
-    END takes effect at once: what a finished sequence's last update still sends back is dropped, sums that came of it do not count, and
-    the next step begins with a state of zero. END itself is handed to the encoder, which sends it behind the last TICK.
+    END takes effect at once: recurrent events of the sequence that ended are dropped, sums that came of them do not count, and
+    the stream's next step begins with a state of zero. PASS gives up a turn.
 
+    A border rides on the next row if there is one, so it takes no cycle of the lanes.
     Throughput: one request per cycle. Latency: one cycle, so that a request, once made, stays as it is.
 
     Parameters
     ----------
     inputs, units, event_bits : I, N and the width of recurrent events
     input_value, value : shapes of input events and of the value in a request
+    input_shift, recurrent_shift : what an event's value is shifted by, so that both kinds of sums have one fraction
+    streams : C
+    steps : steps that may be closed before the TICK of the first of them is taken
 
     Members
     -------
     i : In, stream of input tokens
-    recurrent : In, stream of recurrent events
-    recurrent_empty : In, 1 = no recurrent event waits, visible or not
+    recurrent : In, stream of recurrent tokens
     o : Out, stream of requests
-    done, end_done : In, from the encoder: TICK, END were sent
-    busy : Out, 1 = a step was closed and its TICK is not sent
-    end_pending : Out, 1 = END is to be sent
-    bank, has_input, has_recurrent, fresh : Out, of the step under way, held while `busy`
+    jobs : Out, stream of what the encoder sends: TICK, END, PASS
+    read_done : In, from the gather: the closed bank was read
+    step_done : In, from the encoder: a step's TICK was taken
+    bank, step : Out, of the step closed last, held until `read_done`
     """
 
-    def __init__(self, *, inputs: int, units: int, event_bits: int, input_value: ShapeLike, value: ShapeLike):
+    def __init__(
+        self,
+        *,
+        inputs: int,
+        units: int,
+        event_bits: int,
+        input_value: ShapeLike,
+        value: ShapeLike,
+        input_shift: int,
+        recurrent_shift: int,
+        streams: int,
+        steps: int,
+    ):
         self.inputs = inputs
-        self.request = row_request_layout(rows=inputs + units, value=value, sets=2)
+        self.input_shift = input_shift
+        self.recurrent_shift = recurrent_shift
+        self.streams = streams
+        self.steps = steps
+        self.request = row_request_layout(rows=inputs + units, value=value, banks=BANKS)
         super().__init__(
             {
                 "i": In(stream.Signature(token_layout(inputs, input_value))),
-                "recurrent": In(stream.Signature(recurrent_layout(units, event_bits))),
-                "recurrent_empty": In(1),
+                "recurrent": In(stream.Signature(token_layout(units, unsigned(event_bits)))),
                 "o": Out(stream.Signature(self.request)),
-                "done": In(1),
-                "end_done": In(1),
-                "busy": Out(1),
-                "end_pending": Out(1),
+                "jobs": Out(stream.Signature(job_layout())),
+                "read_done": In(1),
+                "step_done": In(1),
                 "bank": Out(1),
-                "has_input": Out(1),
-                "has_recurrent": Out(1),
-                "fresh": Out(1),
+                "step": Out(step_layout(streams=streams)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         filling = Signal()  # bank that the lanes fill
-        seen_input, seen_recurrent = Signal(), Signal()
-        starting = Signal(init=1)  # the step being filled is the first of its sequence
-        dropping = Signal()  # recurrent events belong to a sequence that has ended
+        reading = Signal()  # the other one is closed and not yet read
+        closing = Signal()  # a border waits for its request
+        under_way = Signal(range(self.steps + 1))  # steps closed, their TICK not taken
 
-        event = self.i.valid & (self.i.payload.kind == Kind.EVENT)
-        tick = self.i.valid & (self.i.payload.kind == Kind.TICK)
-        end = self.i.valid & (self.i.payload.kind == Kind.END)
-        quiet = ~self.busy & self.recurrent_empty
+        # Of the step being filled.
+        stream_ = Signal(index_shape(self.streams))
+        before = Signal(index_shape(self.streams))  # stream of the turn before
+        seen_input, seen_recurrent = Signal(), Signal()
+        recurrent_done = Signal(init=1)  # its recurrent events have all come
+        unprimed = Signal(range(self.streams + 1), init=self.streams)  # turns that have no step before them
+
+        # Of each stream: its next step is a sequence's first; recurrent events are of a sequence that has ended.
+        fresh = Array(Signal(name=f"fresh{n}", init=1) for n in range(self.streams))
+        dropping = Array(Signal(name=f"dropping{n}") for n in range(self.streams))
+
+        def head(port, kind):
+            return port.valid & (port.payload.kind == kind)
+
+        event, tick = head(self.i, Kind.EVENT), head(self.i, Kind.TICK)
+        end, pass_ = head(self.i, Kind.END), head(self.i, Kind.PASS)
+        drop = dropping[stream_]
+        recurrent_event = head(self.recurrent, Kind.EVENT) & ~recurrent_done
+        recurrent_tick = head(self.recurrent, Kind.TICK) & ~recurrent_done
+        complete = recurrent_done | recurrent_tick
 
         free = ~self.o.valid | self.o.ready  # the output register takes a request in this cycle
-        take_recurrent = Signal()
-        close = Signal()
-        chosen = Signal(self.request)
+        take_recurrent = recurrent_event & ~drop
+        ready_to_turn = complete & ~closing & self.jobs.ready
+        close, skip, finish = Signal(), Signal(), Signal()
         m.d.comb += [
-            take_recurrent.eq(self.recurrent.valid & ~dropping),
-            close.eq(tick & quiet & ~self.end_pending & ~dropping),
-            chosen.close.eq(~take_recurrent & tick),
+            close.eq(tick & ready_to_turn & ~reading & (under_way != self.steps)),
+            skip.eq(pass_ & ready_to_turn),
+            finish.eq(end & self.jobs.ready),
+            self.recurrent.ready.eq(~recurrent_done & (recurrent_tick | drop | free)),
+            self.i.ready.eq(Mux(event, free & ~take_recurrent, close | skip | finish)),
+            self.jobs.valid.eq((tick & complete & ~closing & ~reading & (under_way != self.steps))
+                               | (pass_ & complete & ~closing) | end),
+            self.jobs.payload.kind.eq(self.i.payload.kind),
+        ]
+
+        chosen = Signal(self.request)
+        first = ~seen_input & ~seen_recurrent
+        m.d.comb += [
+            chosen.close.eq(closing),
+            chosen.fetch.eq(take_recurrent | event),
             chosen.bank.eq(filling),
+            chosen.first.eq(first),
+            chosen.recurrent.eq(take_recurrent),
         ]
         with m.If(take_recurrent):
             m.d.comb += [
                 chosen.row.eq(self.recurrent.payload.index + self.inputs),
-                chosen.value.eq(self.recurrent.payload.value),
-                chosen.set.eq(RECURRENT_SET),
-                chosen.first.eq(~seen_recurrent),
+                chosen.value.eq(self.recurrent.payload.value.shift_left(self.recurrent_shift)),
+                chosen.first_kind.eq(~seen_recurrent),
             ]
         with m.Else():
             m.d.comb += [
                 chosen.row.eq(self.i.payload.index),
-                chosen.value.eq(self.i.payload.value),
-                chosen.set.eq(INPUT_SET),
-                chosen.first.eq(~seen_input),
+                chosen.value.eq(self.i.payload.value.shift_left(self.input_shift)),
+                chosen.first_kind.eq(~seen_input),
             ]
-        end_taken = end & ~self.end_pending
-        m.d.comb += [
-            self.recurrent.ready.eq(dropping | free),
-            self.i.ready.eq(Mux(end, ~self.end_pending, free & ~take_recurrent & (event | close))),
-        ]
-
         with m.If(free):
-            m.d.sync += [self.o.valid.eq(take_recurrent | event | close), self.o.payload.eq(chosen)]
+            m.d.sync += [self.o.valid.eq(take_recurrent | event | closing), self.o.payload.eq(chosen), closing.eq(0)]
             with m.If(take_recurrent):
                 m.d.sync += seen_recurrent.eq(1)
             with m.Elif(event):
                 m.d.sync += seen_input.eq(1)
-            with m.Elif(close):
-                m.d.sync += [
-                    self.busy.eq(1),
-                    self.bank.eq(filling),
-                    self.has_input.eq(seen_input),
-                    self.has_recurrent.eq(seen_recurrent),
-                    self.fresh.eq(starting),
-                    filling.eq(~filling),
-                    seen_input.eq(0),
-                    seen_recurrent.eq(0),
-                    starting.eq(0),
-                ]
-        with m.If(self.done):
-            m.d.sync += self.busy.eq(0)
-        with m.If(self.end_done):
-            m.d.sync += self.end_pending.eq(0)
-        with m.If(end_taken):
+
+        with m.If(self.read_done):
+            m.d.sync += reading.eq(0)
+        m.d.sync += under_way.eq(under_way + close - self.step_done)
+        with m.If(recurrent_tick):
+            m.d.sync += recurrent_done.eq(1)
+
+        with m.If(close):
             m.d.sync += [
-                self.end_pending.eq(1),
-                dropping.eq(1),
+                reading.eq(1),
+                closing.eq(1),
+                filling.eq(~filling),
+                self.bank.eq(filling),
+                self.step.has_any.eq(~first),
+                self.step.has_input.eq(seen_input),
+                self.step.has_recurrent.eq(seen_recurrent),
+                self.step.fresh.eq(fresh[stream_]),
+                self.step.stream.eq(stream_),
+                fresh[stream_].eq(0),
+            ]
+        with m.If(close | skip):
+            m.d.sync += [
                 seen_input.eq(0),
                 seen_recurrent.eq(0),
-                starting.eq(1),
+                dropping[stream_].eq(0),
+                before.eq(stream_),
+                stream_.eq(Mux(stream_ == self.streams - 1, 0, stream_ + 1)),
+                recurrent_done.eq(unprimed > 1),
+                unprimed.eq(Mux(unprimed == 0, 0, unprimed - 1)),
             ]
-        with m.Elif(quiet):
-            m.d.sync += dropping.eq(0)
+        with m.If(finish):
+            m.d.sync += [fresh[before].eq(1), dropping[before].eq(1)]
+            if self.streams == 1:  # what the ended sequence has sent back so far is in the sums of this turn
+                m.d.sync += [seen_input.eq(0), seen_recurrent.eq(0)]
         return m

@@ -4,51 +4,63 @@ from amaranth.hdl import Module, Mux, Shape, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .geometry import GATES
 from .stream import index_shape
 
 
-def row_request_layout(*, rows: int, value: ShapeLike, sets: int) -> data.StructLayout:
+def row_request_layout(*, rows: int, value: ShapeLike, banks: int) -> data.StructLayout:
     """What a scheduler asks of :class:`WeightFetch`.
 
     Members
     -------
-    close : 1 = no row, but the border of a step: all sums of `bank` are complete behind it
+    close : 1 = the step before this request is complete
+    fetch : 1 = there is a row to fetch (behind the border, if `close` is 1 as well)
     row : row of the weight memory
     value : event value, the other factor of every weight in the row
-    set : which set of accumulators receives the products (0 input, 1 recurrent)
-    bank : which bank of that set
-    first : 1 = this is the first row of the step in that set, so its products replace the sums
+    recurrent : 1 = a recurrent event, so the candidates' second sums receive its products
+    bank : bank of accumulators
+    first : 1 = the first row of its step, so its products replace the sums
+    first_kind : 1 = the first row of its step of this kind (input or recurrent)
     """
     return data.StructLayout(
-        {
-            "close": 1,
-            "row": index_shape(rows),
-            "value": Shape.cast(value),
-            "set": index_shape(sets),
-            "bank": 1,
-            "first": 1,
-        }
+        {"close": 1, "fetch": 1, "row": index_shape(rows), **_tag(value=value, banks=banks)}
     )
 
 
-def word_layout(*, slots: int, value: ShapeLike, sets: int) -> data.StructLayout:
+def word_layout(*, words: int, value: ShapeLike, banks: int) -> data.StructLayout:
     """What travels with each word of weights from :class:`WeightFetch` to the lanes.
 
     Members
     -------
-    slot : accumulator in each lane: bank * words per row + word of the row
-    value, set, first : as in the request
+    word : number of the word in its row
+    third, phase : that number divided by 3, and what remains
+    value, recurrent, bank, first, first_kind : as in the request
     """
     return data.StructLayout(
-        {"slot": index_shape(slots), "value": Shape.cast(value), "set": index_shape(sets), "first": 1}
+        {
+            "word": index_shape(words),
+            "third": index_shape(-(-words // GATES)),
+            "phase": range(GATES),
+            **_tag(value=value, banks=banks),
+        }
     )
+
+
+def _tag(*, value: ShapeLike, banks: int) -> dict:
+    return {
+        "value": Shape.cast(value),
+        "recurrent": 1,
+        "bank": index_shape(banks),
+        "first": 1,
+        "first_kind": 1,
+    }
 
 
 class WeightFetch(wiring.Component):
     """Reads one row of weights per event: `words` addresses, one per cycle.
 
     The next request waits here with its address worked out, so the first word of a row follows the last word of
-    the row before it. A `close` request takes one cycle and fetches nothing.
+    the row before it. A border (`close`) rides on the row behind it and costs nothing; alone it takes a cycle.
 
     Latency: two cycles from an accepted request to its first word when idle. Throughput: a word in every cycle while
     requests wait. The words cannot be stalled: lanes take one in every cycle.
@@ -57,38 +69,40 @@ class WeightFetch(wiring.Component):
     -------
     i : In, stream of :func:`row_request_layout`
     strobe : Out, 1 = `address` and `word` are valid in this cycle
-    close : Out, 1 = a step's last word has gone out before this cycle
+    close : Out, 1 = the words of a step all went out before this cycle
     address : Out, address in the weight memory
     word : Out, :func:`word_layout`
     """
 
-    def __init__(self, *, rows: int, words: int, value: ShapeLike, sets: int):
+    def __init__(self, *, rows: int, words: int, value: ShapeLike, banks: int):
         self.rows = rows
         self.words = words
-        self.request = row_request_layout(rows=rows, value=value, sets=sets)
+        self.request = row_request_layout(rows=rows, value=value, banks=banks)
         super().__init__(
             {
                 "i": In(stream.Signature(self.request)),
                 "strobe": Out(1),
                 "close": Out(1),
                 "address": Out(index_shape(rows * words)),
-                "word": Out(word_layout(slots=2 * words, value=value, sets=sets)),
+                "word": Out(word_layout(words=words, value=value, banks=banks)),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-
         next_, next_valid = Signal(self.request, reset_less=True), Signal()
         next_address = Signal(self.address.shape(), reset_less=True)
         current, current_valid = Signal(self.request, reset_less=True), Signal()
+        opening = Signal()  # first cycle of the current request
         address = Signal(self.address.shape(), reset_less=True)
-        slot = Signal(index_shape(2 * self.words), reset_less=True)
-        remaining = Signal(range(max(self.words, 2)), reset_less=True)
+        word = Signal(self.word.word.shape(), reset_less=True)
+        third = Signal(self.word.third.shape(), reset_less=True)
+        phase = Signal(range(GATES), reset_less=True)
+        last = Signal(reset_less=True)  # the current word is its row's last
 
         done = Signal()
         m.d.comb += [
-            done.eq(~current_valid | current.close | (remaining == 0)),
+            done.eq(~current_valid | ~current.fetch | last),
             self.i.ready.eq(~next_valid | done),
         ]
         with m.If(self.i.ready):
@@ -97,26 +111,36 @@ class WeightFetch(wiring.Component):
                 next_valid.eq(self.i.valid),
                 next_address.eq(_times(self.i.payload.row, self.words)),
             ]
+        m.d.sync += opening.eq(done & next_valid)
         with m.If(done):
             m.d.sync += [
                 current.eq(next_),
                 current_valid.eq(next_valid),
                 address.eq(next_address),
-                slot.eq(Mux(next_.bank, self.words, 0)),
-                remaining.eq(self.words - 1),
+                word.eq(0),
+                third.eq(0),
+                phase.eq(0),
+                last.eq(self.words == 1),
             ]
         with m.Else():
-            m.d.sync += [address.eq(address + 1), slot.eq(slot + 1), remaining.eq(remaining - 1)]
+            m.d.sync += [
+                address.eq(address + 1),
+                word.eq(word + 1),
+                third.eq(third + (phase == GATES - 1)),
+                phase.eq(Mux(phase == GATES - 1, 0, phase + 1)),
+                last.eq(word == self.words - 2),
+            ]
 
         m.d.comb += [
-            self.strobe.eq(current_valid & ~current.close),
-            self.close.eq(current_valid & current.close),
+            self.strobe.eq(current_valid & current.fetch),
+            self.close.eq(opening & current.close),
             self.address.eq(address),
-            self.word.slot.eq(slot),
-            self.word.value.eq(current.value),
-            self.word.set.eq(current.set),
-            self.word.first.eq(current.first),
+            self.word.word.eq(word),
+            self.word.third.eq(third),
+            self.word.phase.eq(phase),
         ]
+        for name in ("value", "recurrent", "bank", "first", "first_kind"):
+            m.d.comb += getattr(self.word, name).eq(getattr(current, name))
         return m
 
 
@@ -127,5 +151,3 @@ def _times(value, factor: int):
     for term in terms[1:]:
         total = (total + term)[: len(value) + factor.bit_length()]
     return total
-
-

@@ -46,17 +46,16 @@ def expected_of(image, sequences):
     return logits, layers
 
 
-def simulate(image, config, sequences, *, seed=0, stall=0.0):
-    """What an accelerator sends: logit tokens, events of each layer and step, and the cycles it took."""
+def simulate(image, config, tokens, count, *, seed=0, stall=0.0):
+    """What an accelerator sends: `count` logit tokens, events of each layer and step, and the cycles it took."""
     dut = Accelerator(image, config)
-    wanted, _ = expected_of(image, sequences)
     logits, layers, cycles = [], [[{}] for _ in image.layers], []
 
     async def sender(ctx):
-        await send(ctx, dut.events, tokens_of(sequences), rng=random.Random(seed), stall=stall)
+        await send(ctx, dut.events, tokens, rng=random.Random(seed), stall=stall)
 
     async def receiver(ctx):
-        for payload in await receive(ctx, dut.logits, len(wanted), rng=random.Random(seed + 1), stall=stall):
+        for payload in await receive(ctx, dut.logits, count, rng=random.Random(seed + 1), stall=stall):
             event = payload.kind == Kind.EVENT
             logits.append((Kind(payload.kind), payload.index if event else None, payload.value if event else None))
 
@@ -66,7 +65,7 @@ def simulate(image, config, sequences, *, seed=0, stall=0.0):
         async for _, _, *values in trigger:
             cycles.append(0)
             if len(cycles) > CYCLES_MAX:
-                raise TimeoutError(f"{len(logits)} of {len(wanted)} logits after {CYCLES_MAX} cycles")
+                raise TimeoutError(f"{len(logits)} of {count} logits after {CYCLES_MAX} cycles")
             for layer, (strobe, token) in enumerate(
                 zip(values[: len(taps)], values[len(taps) :], strict=True)
             ):
@@ -88,11 +87,11 @@ CASES = [
     # inputs, units, classes, lanes, update lanes, mode, density, activity, stall
     pytest.param(1, (1,), 1, 1, 1, "mean", 0.9, None, 0.0, id="one-unit-one-input-one-lane"),
     pytest.param(3, (5,), 2, 2, 1, "every", 0.5, None, 0.3, id="two-lanes-read-in-turns"),
-    pytest.param(3, (5,), 2, 3, 2, "last", 0.5, None, 0.3, id="three-lanes-two-updates"),
+    pytest.param(3, (5,), 2, 3, 1, "last", 0.5, None, 0.3, id="three-lanes"),
     pytest.param(4, (7,), 3, 16, 3, "last", 0.7, None, 0.0, id="few-words-many-update-lanes"),
     pytest.param(2, (5,), 3, 16, 1, "mean", 0.9, None, 0.5, id="row-of-one-word"),
     pytest.param(3, (11, 6), 4, 4, 1, "mean", 0.5, None, 0.2, id="two-layers"),
-    pytest.param(2, (4, 9, 3), 2, 5, 2, "every", 0.5, None, 0.4, id="three-layers-odd-lanes"),
+    pytest.param(2, (4, 9, 3), 2, 7, 2, "every", 0.5, None, 0.4, id="three-layers-odd-lanes"),
     pytest.param(6, (13,), 5, 6, 2, "mean", 1.0, 1.0, 0.0, id="everything-fires"),
     pytest.param(6, (13,), 5, 4, 1, "last", 0.0, 0.0, 0.0, id="nothing-happens"),
 ]
@@ -108,7 +107,7 @@ def test_accelerator_equals_integer_model(inputs, units, classes, lanes, update,
     wanted_logits, wanted_layers = expected_of(image, sequences)
     if activity is None:  # a case that tests something: units that fire now and then, with different values
         assert all(len({v for step in steps for v in step.values()}) > 1 for steps in wanted_layers)
-    logits, layers, _ = simulate(image, config, sequences, stall=stall)
+    logits, layers, _ = simulate(image, config, tokens_of(sequences), len(wanted_logits), stall=stall)
     assert layers == wanted_layers
     assert logits == wanted_logits
 
@@ -121,8 +120,68 @@ def test_wrong_weights_are_noticed():
     weight = layer.input_weight.copy()
     weight[12:, :] = -weight[12:, :]  # the candidates' inputs
     other = replace(image, layers=(replace(layer, input_weight=weight),))
-    _, layers, _ = simulate(other, AcceleratorConfig(lanes=4), sequences)
-    assert layers != expected_of(image, sequences)[1]
+    wanted_logits, wanted_layers = expected_of(image, sequences)
+    _, layers, _ = simulate(other, AcceleratorConfig(lanes=4), tokens_of(sequences), len(wanted_logits))
+    assert layers != wanted_layers
+
+
+def turns_of(queues):
+    """Tokens of several streams that take their steps in turn, and the order in which sequences end and steps come.
+
+    `queues` has the sequences of each stream. Ends are (stream, sequence), steps (stream, sequence, step).
+    """
+    tokens, ends, steps = [], [], []
+    places = [(0, 0)] * len(queues)
+    while any(sequence < len(queue) for (sequence, _), queue in zip(places, queues, strict=True)):
+        for stream, queue in enumerate(queues):
+            sequence, step = places[stream]
+            if sequence == len(queue):
+                tokens.append({"kind": Kind.PASS, "index": 0, "value": 0})
+                continue
+            x = queue[sequence]
+            steps.append((stream, sequence, step))
+            tokens += tokens_of([x[step : step + 1]])[:-1]
+            places[stream] = (sequence, step + 1)
+            if step + 1 == len(x):
+                tokens.append({"kind": Kind.END, "index": 0, "value": 0})
+                ends.append((stream, sequence))
+                places[stream] = (sequence + 1, 0)
+    return tokens, ends, steps
+
+
+@pytest.mark.parametrize(
+    "streams,units,lanes,mode,stall",
+    [
+        pytest.param(2, (7,), 4, "mean", 0.0, id="two"),
+        pytest.param(3, (5, 4), 8, "last", 0.3, id="three-two-layers"),
+        pytest.param(4, (6,), 16, "every", 0.2, id="four-every"),
+        pytest.param(2, (3, 9), 5, "mean", 0.5, id="two-stalled"),
+    ],
+)
+def test_interleaved_streams_equal_sequences_alone(streams, units, lanes, mode, stall):
+    rng = np.random.default_rng(lanes)
+    image = random_image(rng, inputs=3, units=units, classes=2, mode=mode, threshold=(0.0, 0.2))
+    queues = [
+        [random_input(rng, image, int(rng.integers(1, 6)), density=0.6) for _ in range(stream + 1)]
+        for stream in range(streams)
+    ]
+    tokens, ends, steps = turns_of(queues)
+    alone = {(s, q): expected_of(image, [x]) for s, queue in enumerate(queues) for q, x in enumerate(queue)}
+    wanted_layers = [[alone[s, q][1][layer][t] for s, q, t in steps] for layer in range(len(units))]
+    if mode == "every":
+        wanted_logits, width = [], image.readout.spec.classes + 1
+        for s, q, t in steps:
+            logits = alone[s, q][0]
+            wanted_logits += logits[width * t : width * (t + 1)]
+            if t + 1 == len(queues[s][q]):
+                wanted_logits.append(logits[-1])
+    else:
+        wanted_logits = [token for s, q in ends for token in alone[s, q][0]]
+    assert any(len(step) for step in wanted_layers[0])
+    config = AcceleratorConfig(lanes=lanes, readout_lanes=2, queue_depth=4, streams=streams)
+    logits, layers, _ = simulate(image, config, tokens, len(wanted_logits), stall=stall)
+    assert layers == wanted_layers
+    assert logits == wanted_logits
 
 
 @pytest.mark.parametrize("lanes", [0, 65, -1, True])
