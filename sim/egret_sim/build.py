@@ -26,10 +26,11 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from cocotb_tools.runner import VerilatorControlFile, Verilog
 from cocotb_tools.runner import Verilator as _CocotbVerilator
-from egru.errors import EgretError
+from cocotb_tools.runner import VerilatorControlFile, Verilog
 from filelock import FileLock
+
+from egru.errors import EgretError
 
 PACKAGE = Path(__file__).resolve().parent
 WAIVERS = PACKAGE / "waivers.vlt"
@@ -41,8 +42,9 @@ _OPTIMISATION = {
     "fast": {"OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O2"},
 }
 #: What the wheel's makefile has from the machine where it was built, or lacks: names of tools, the flag that
-#: includes a precompiled header (without it, the header is taken for a linker input), and the C++ standard with
-#: coroutines. Compiling a design as one file, without precompiled headers, takes a tenth of the time and of the disk.
+#: includes a precompiled header (without it, the header is taken for a linker input), and the C++ standard
+#: with coroutines. Compiling a design as one file, without precompiled headers, takes a tenth of the time and
+#: of the disk.
 _WHEEL_MAKE_VARIABLES = {
     "VM_PARALLEL_BUILDS": "0",
     "CFG_CXXFLAGS_PCH_I": "-include",
@@ -61,8 +63,8 @@ class SimulationError(RuntimeError):
 def build_root() -> Path:
     """The folder under which simulations are built.
 
-    ``$EGRET_BUILD`` where it is set; else ``build`` in the checkout this package runs from; else ``build`` in the
-    current directory.
+    ``$EGRET_BUILD`` where it is set; else ``build`` in the checkout this package runs from; else ``build`` in
+    the current directory.
     """
     if chosen := os.environ.get("EGRET_BUILD"):
         return Path(chosen).resolve()
@@ -137,12 +139,24 @@ class Simulation:
     ) -> None:
         """Run the cocotb tests of Python module ``module``.
 
-        Arguments: ``testcase`` names the tests to run (all of them by default); ``seed`` seeds cocotb and Python's
-        ``random`` in the bench; ``run_directory`` takes the log, the result file and the waveform;
-        ``environment`` is added to that of the bench.
+        Parameters
+        ----------
+        module
+            Its name, importable from here.
+        testcase
+            Names of the tests to run; all of them by default.
+        seed
+            Seeds cocotb and Python's ``random`` in the bench.
+        run_directory
+            Takes the log, the result file and the waveform.
+        environment
+            Is added to the environment of the bench.
 
-        Raises SimulationError where the run ended without a result file, where no test ran, and where one failed:
-        the message carries the first failure's text and the path of the log.
+        Raises
+        ------
+        SimulationError
+            If the run ended without a result file, if no test ran, or if one failed: the message carries the
+            first failure's text and the path of the log.
         """
         run_directory = Path(run_directory).resolve()
         run_directory.mkdir(parents=True, exist_ok=True)
@@ -177,7 +191,10 @@ class Simulation:
 def check_results(results: Path, *, log: Path | None = None) -> int:
     """Read a result file of cocotb and return how many tests passed in it.
 
-    Raises SimulationError for a file that is missing or unreadable, holds no test that ran, or holds a failure.
+    Raises
+    ------
+    SimulationError
+        If the file is missing or unreadable, holds no test that ran, or holds a failure.
     """
     where = f"; see {log}" if log else ""
     if not results.is_file():
@@ -212,20 +229,32 @@ def build(
 ) -> Simulation:
     """Build Verilog into a simulation that cocotb can drive, or take it from the cache.
 
-    Arguments:
-        sources: Verilog files.
-        top: name of the top module, whose ports a bench can always reach.
-        texts: further Verilog sources given as text, by file name.
-        public: (module, signal) pairs, ``*`` allowed, that a bench can reach beside the ports of the top.
-        optimise: ``quick`` to compile or ``fast`` to run.
-        waves: a debug build: every signal is visible, and a run writes ``dump.vcd``.
-        timing: the sources use delays (a clock made in Verilog).
-        root: folder of the builds, by default :func:`build_root`.
+    A build is kept under a name made from the content of all its sources and options, so an unchanged design
+    is never built twice, and two processes that want the same one build it once.
 
-    A build is kept under a name made from the content of all its sources and options, so an unchanged design is
-    never built twice, and two processes that want the same one build it once.
+    Parameters
+    ----------
+    sources
+        Verilog files, of different names.
+    top
+        Name of the top module, whose ports a bench can always reach.
+    texts
+        Further Verilog sources given as text, by file name.
+    public
+        (module, signal) pairs, ``*`` allowed, that a bench can reach beside the ports of the top.
+    optimise
+        ``quick`` to compile or ``fast`` to run.
+    waves
+        A debug build: every signal is visible, and a run writes ``dump.vcd``.
+    timing
+        The sources use delays (a clock made in Verilog).
+    root
+        Folder of the builds, by default :func:`build_root`.
 
-    Raises SimulationError where Verilator or the compiler refuse the sources.
+    Raises
+    ------
+    SimulationError
+        If Verilator or the compiler refuse the sources.
     """
     if optimise not in _OPTIMISATION:
         raise EgretError(f"optimise must be one of {', '.join(_OPTIMISATION)}, not {optimise!r}")

@@ -1,7 +1,7 @@
 """Runs sequences through an accelerator in Verilator and compares every token with the golden model.
 
-The simulation is a process of its own (:mod:`egret_sim.benches.whole`), which writes the tokens that it saw to files.
-They are read and compared here, while it goes on, so that the first mismatch stops it.
+The simulation is a process of its own (:mod:`egret_sim.benches.whole`), which writes the tokens that it saw
+to files. They are read and compared here, while it goes on, so that the first mismatch stops it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ SETTLE_CYCLES = 400
 
 @dataclass(frozen=True)
 class Stalls:
-    """Random gaps: after a token (or, at the sink, a ready cycle) one follows with a chance of ``chance``/256.
+    """Random gaps: after a token (at the sink: a ready cycle) one follows with a chance of ``chance``/256.
 
-    Three in four gaps are short, 1 to 4 cycles. The fourth is 1 + (a random number masked with ``mask``) cycles long, enough
-    for what waits inside to run dry, or to fill up.
+    Three in four gaps are short, 1 to 4 cycles. The fourth is 1 + (a random number masked with ``mask``)
+    cycles long, enough for what waits inside to run dry, or to fill up.
     """
 
     chance: int = 64
-    mask: int = 255
+    mask: int = 1023
 
     def __post_init__(self) -> None:
         if not 1 <= self.chance <= 255:
@@ -115,7 +115,7 @@ def build_bench(
 ) -> Simulation:
     """Build the harness around an accelerator.
 
-    Arguments: ``verilog`` is the path of the generated file, or its text; the others are those of
+    ``verilog`` is the path of the generated file, or its text; the other parameters are those of
     :func:`egret_sim.build.build`.
     """
     text = verilog.read_text() if isinstance(verilog, Path) else verilog
@@ -147,20 +147,35 @@ def run_bench(
 ) -> Outcome:
     """Play ``sequences`` back to back, without a reset between them, and compare all that comes back.
 
-    Arguments:
-        simulation: a bench from :func:`build_bench`.
-        sidecar: the accelerator's sidecar.
-        sequences: integer arrays, steps x inputs.
-        traces: the golden trace of each of them (a container).
-        every: whether the readout answers in every step.
-        seed: of the stalls: the same seed gives the same run, cycle for cycle.
-        stalls: gaps in the events and pauses of the sink for logits; None for none, as cycle figures need it.
-        patience: cycles without any token after which the run is given up.
-        stop_at_mismatch: end the run soon after the first mismatch.
-        progress: is called now and then with how far the run is.
-        directory: where log, waveform and recordings stay; by default they are removed after a run that passed.
+    Parameters
+    ----------
+    simulation
+        A bench from :func:`build_bench`.
+    sidecar
+        The accelerator's sidecar.
+    sequences
+        Integer arrays, steps x inputs.
+    traces
+        The golden trace of each of them (a container).
+    every
+        Whether the readout answers in every step.
+    seed
+        Of the stalls: the same seed gives the same run, cycle for cycle.
+    stalls
+        Gaps in the events and pauses of the sink for logits; None for none, as cycle figures need it.
+    patience
+        Cycles without any token after which the run is given up.
+    stop_at_mismatch
+        End the run soon after the first mismatch.
+    progress
+        Is called now and then with how far the run is.
+    directory
+        Where log, waveform and recordings stay; by default they are removed after a run that passed.
 
-    Raises SimulationError where the simulation itself broke down.
+    Raises
+    ------
+    SimulationError
+        If the simulation itself broke down. A mismatch or a time-out raises nothing: it is in the outcome.
     """
     ports = harness.layouts(sidecar)
     taps = harness.tap_names(sidecar)

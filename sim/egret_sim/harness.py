@@ -1,7 +1,7 @@
 """The harness around an accelerator: written for the ports that its sidecar describes.
 
-The parts (player, sink, recorder) are fixed SystemVerilog files beside this one. What is written here is the top,
-which has as many recorders as the accelerator has taps, and their widths.
+The parts (player, sink, recorder) are fixed SystemVerilog files beside this one. What is written here is the
+top, which has as many recorders as the accelerator has taps, and their widths.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def write_top(sidecar: Mapping[str, Any], *, accelerator: str = "accelerator") -
         kind = ports[name].kind
         lines += [
             "    egret_recorder #(",
-            f"        .TOKEN_BITS({ports[name].width}), .KIND_OFFSET({kind.offset}), .KIND_BITS({kind.width}),",
+            f"        .TOKEN_BITS({ports[name].width}),",
+            f"        .KIND_OFFSET({kind.offset}), .KIND_BITS({kind.width}),",
             f"        .SLOTS({RECORDER_SLOTS}), .ROWS({RECORDER_ROWS})",
             f"    ) {name}_recorder (.clk, .rst, .cycle, .strobe({strobe}), .token({token}));",
         ]

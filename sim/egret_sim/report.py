@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from egru.image import NetworkImage
-from egru.integer import Trace
 from rich.table import Table
 
 from egret_sim.cosimulation import Outcome, Stalls
 from egret_sim.scoreboard import Mismatch
+from egru.image import NetworkImage
+from egru.integer import Trace
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Work:
     """What sequences ask of an accelerator, whatever it does about it.
 
     ``input_events`` are those of the network's input, ``layer_events`` those that each layer sends.
-    ``useful_macs`` are the products with events: 3N for each event that arrives at a layer of N units, from its input or
-    from its own last step, and C for each event at the readout. ``dense_macs`` are those of a network
-    that knows no silence.
+    ``useful_macs`` are the products with events: 3N for each event that arrives at a layer of N units, from
+    its input or from its own last step, and C for each event at the readout. ``dense_macs`` are those of a
+    network that knows no silence.
     """
 
     sequences: int

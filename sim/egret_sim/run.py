@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import generate
-from egru.errors import EgretError
-from egru.image import NetworkImage
-from egru.integer import IntegerNetwork, Trace
-
 from egret_sim.build import Simulation, build_root
 from egret_sim.cosimulation import Outcome, Progress, Stalls, build_bench, run_bench
 from egret_sim.report import Report, work_of
+from egru.errors import EgretError
+from egru.image import NetworkImage
+from egru.integer import IntegerNetwork, Trace
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def prepare(
 ) -> Built:
     """Generate the accelerator of ``image`` and build its simulation (from the cache, where it is unchanged).
 
-    ``hardware_image`` is what the hardware is generated from where it is to differ from ``image``: a test plants
-    faults with it, to show that they are found.
+    ``hardware_image`` is what the hardware is generated from where it is to differ from ``image``: a test
+    plants faults with it, to show that they are found.
     """
     with tempfile.TemporaryDirectory() as folder:
         sidecar = generate(hardware_image or image, folder, config)
@@ -110,22 +110,43 @@ def simulate(
 
     The sequences are played back to back, without a reset between them.
 
-    Arguments:
-        image: the network.
-        sequences: integer arrays in the image's input format, steps x inputs.
-        config: how the accelerator is built.
-        seed: of the stalls. The same seed gives the same run, cycle for cycle.
-        stalls: random gaps on the streams; None for none, which is what cycle figures are taken with.
-        built: an accelerator from :func:`prepare`, to use it more than once; ``config``, ``waves`` and ``optimise``
-            have no effect then.
-        waves: a debug build, whose run leaves ``dump.vcd`` in ``directory``.
-        optimise: ``quick`` to build or ``fast`` to run.
-        progress: is called now and then.
-        directory: where the run's files stay; by default they go when a run passes.
-        stop_at_mismatch: end soon after the first mismatch.
+    Parameters
+    ----------
+    image
+        The network.
+    sequences
+        Integer arrays in the image's input format, steps x inputs.
+    config
+        How the accelerator is built.
+    seed
+        Of the stalls. The same seed gives the same run, cycle for cycle.
+    stalls
+        Random gaps on the streams; None for none, which is what cycle figures are taken with.
+    built
+        An accelerator from :func:`prepare`, to use it more than once; ``config``, ``waves`` and ``optimise``
+        have no effect then.
+    waves
+        A debug build, whose run leaves ``dump.vcd`` in ``directory``.
+    optimise
+        ``quick`` to build or ``fast`` to run.
+    progress
+        Is called now and then.
+    directory
+        Where the run's files stay; by default they go when a run passes.
+    stop_at_mismatch
+        End soon after the first mismatch.
 
-    Raises EgretError for sequences that do not suit the image, SimulationError where the simulation broke down.
-    A mismatch or a time-out raises nothing: it is in the report, whose ``passed`` is False then.
+    Returns
+    -------
+    Report
+        A mismatch or a time-out raises nothing: ``passed`` is False then.
+
+    Raises
+    ------
+    EgretError
+        If the sequences do not suit the image, or the configuration does not.
+    SimulationError
+        If the simulation broke down.
     """
     sequences = [np.asarray(x) for x in sequences]
     _check(image, sequences)
@@ -164,8 +185,9 @@ def simulate(
 def patience_cycles(sidecar: dict[str, Any]) -> int:
     """Cycles in which some token must move, or the accelerator stands still.
 
-    The longest silence comes of a step in which every source fires: all rows of a layer are fetched, and all its units
-    are updated, before anything leaves it. Twice that over all layers, and as much again for stalls, is ample.
+    The longest silence comes of a step in which every source fires: all rows of a layer are fetched, and all
+    its units are updated, before anything leaves it. Four times that, over all layers, is ample, stalls
+    included.
     """
     parameters, layers = sidecar["parameters"], sidecar["image"]["layers"]
     cycles = 0

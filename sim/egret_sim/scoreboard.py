@@ -26,16 +26,22 @@ KEPT_MISMATCHES = 20
 class GoldenTrace(Protocol):
     """What the golden model says of one sequence (:class:`egru.integer.Trace` is one)."""
 
-    events: Sequence[np.ndarray]  # per layer: steps x units, 0 is silent
-    logits: np.ndarray  # classes, or steps x classes where every step has logits
+    @property
+    def events(self) -> Sequence[np.ndarray]:
+        """Per layer: steps x units, 0 is silent."""
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Classes, or steps x classes where every step has logits."""
 
 
 @dataclass(frozen=True)
 class Mismatch:
     """One disagreement. ``layer`` is a number, or "readout"; ``unit`` of a readout is a class.
 
-    ``step`` is None for logits that come once, at the end of a sequence. ``unit`` is None where the disagreement is about the protocol, not about a value. ``cycle`` is the cycle
-    in which the token came that showed it, for finding the place in a waveform.
+    ``step`` is None for logits that come once, at the end of a sequence. ``unit`` is None where the
+    disagreement is about the protocol, not about a value. ``cycle`` is the cycle in which the token came that
+    showed it, for finding the place in a waveform.
     """
 
     sequence: int
@@ -59,8 +65,9 @@ class Mismatch:
 class StreamCheck:
     """Where the comparison of one stream stands.
 
-    ``compared`` counts values compared with the golden model: one per unit and step (silence is a value, too),
-    or one per logit. ``broken`` is set by a breach of the protocol, after which the stream is not read on.
+    ``compared`` counts values compared with the golden model: one per unit and step (silence is a value,
+    too), or one per logit. ``broken`` is set by a breach of the protocol, after which the stream is not read
+    on. A stream that is ``stepless`` answers once in a sequence.
     """
 
     layer: int | str
@@ -69,14 +76,16 @@ class StreamCheck:
     mismatches: list[Mismatch] = field(default_factory=list)
     broken: bool = False
     sequence: int = 0
-    step: int | None = 0
+    step: int = 0
     done: bool = False
+    stepless: bool = False
 
     def report(self, unit: int | None, expected: str, got: str, cycle: int | None) -> None:
         """Note a mismatch at the current step."""
         self.mismatched += 1
         if len(self.mismatches) < KEPT_MISMATCHES:
-            self.mismatches.append(Mismatch(self.sequence, self.layer, self.step, unit, expected, got, cycle))
+            step = None if self.stepless else self.step
+            self.mismatches.append(Mismatch(self.sequence, self.layer, step, unit, expected, got, cycle))
 
     def breach(self, expected: str, got: str, cycle: int | None) -> None:
         """Note a breach of the protocol: nothing that follows can be told apart."""
@@ -90,23 +99,23 @@ class StreamComparator:
     def __init__(
         self, layer: int | str, expected: Iterator[np.ndarray], *, ordered: bool, ticks: bool
     ) -> None:
-        """``expected`` yields one array per sequence: groups x size. A group is what a TICK (or END) closes.
+        """Prepare to compare; ``expected`` yields one array per sequence, steps x size.
 
-        ``ordered``: every index must come, in ascending order, and 0 is a value like any other (logits). Otherwise
-        only the non-zero ones come, in any order. ``ticks``: each group closes with TICK; otherwise the
-        sequence is one group, closed by its END.
+        ``ordered``: every index must come, in ascending order, and 0 is a value like any other (logits).
+        Otherwise only the non-zero ones come, in any order. ``ticks``: each step closes with TICK; otherwise
+        a sequence is one step, closed by its END.
         """
-        self.check = StreamCheck(layer)
+        self.check = StreamCheck(layer, stepless=not ticks)
         self._expected = expected
         self._ordered = ordered
         self._ticks = ticks
         self._table: np.ndarray | None = None
-        self._rest = tuple(np.zeros(0, np.int64) for _ in range(4))
+        self._rest = [np.zeros(0, np.int64) for _ in range(4)]
         self._advance()
 
     def _advance(self) -> None:
         self._table = next(self._expected, None)
-        self.check.step = 0 if self._ticks else None
+        self.check.step = 0
         self.check.done = self._table is None
 
     def feed(self, kind: np.ndarray, index: np.ndarray, value: np.ndarray, cycle: np.ndarray) -> None:
@@ -114,13 +123,13 @@ class StreamComparator:
         arrays = [np.concatenate(pair) for pair in zip(self._rest, (kind, index, value, cycle), strict=True)]
         kind, index, value, cycle = arrays
         start = 0
-        for close in np.nonzero(kind != EVENT)[0]:
+        for close in np.nonzero(kind != EVENT)[0].tolist():
             if self.check.broken:
                 break
             piece = slice(start, close)
             self._close(int(kind[close]), index[piece], value[piece], cycle[piece], int(cycle[close]))
             start = close + 1
-        self._rest = tuple(array[start:] for array in arrays)
+        self._rest = [array[start:] for array in arrays]
 
     def _close(
         self, kind: int, index: np.ndarray, value: np.ndarray, cycle: np.ndarray, closed_at: int
@@ -146,10 +155,10 @@ class StreamComparator:
         if kind != (TICK if self._ticks else END):
             expected = f"TICK number {check.step + 1} of {len(table)}" if self._ticks else "END"
             # What came before the wrong token is compared all the same: it may say more.
-            self._compare(index, value, cycle, closed_at)
+            self._compare(table[check.step], index, value, cycle, closed_at)
             check.breach(expected, name, closed_at)
             return
-        self._compare(index, value, cycle, closed_at)
+        self._compare(table[check.step], index, value, cycle, closed_at)
         if self._ticks:
             check.step += 1
         else:
@@ -159,8 +168,9 @@ class StreamComparator:
         self.check.sequence += 1
         self._advance()
 
-    def _compare(self, index: np.ndarray, value: np.ndarray, cycle: np.ndarray, closed_at: int) -> None:
-        expected = self._table[self.check.step if self._ticks else 0]
+    def _compare(
+        self, expected: np.ndarray, index: np.ndarray, value: np.ndarray, cycle: np.ndarray, closed_at: int
+    ) -> None:
         size = len(expected)
         fine = len(index) == 0 or int(index.max()) < size
         if fine and self._ordered:
@@ -226,11 +236,15 @@ class StreamComparator:
 class Scoreboard:
     """Compares the taps of all layers and the logits with the golden traces of the sequences.
 
-    Arguments:
-        traces: the golden model's answer to each sequence, in the order in which they are played. It is gone through
-            once per stream, so it must be a container, not a generator.
-        layers: number of layers.
-        every: whether the readout answers in every step.
+    Parameters
+    ----------
+    traces
+        The golden model's answer to each sequence, in the order in which they are played. It is gone through
+        once per stream, so it must be a container, not a generator.
+    layers
+        Number of layers.
+    every
+        Whether the readout answers in every step.
     """
 
     def __init__(self, traces: Iterable[GoldenTrace], *, layers: int, every: bool) -> None:
@@ -253,7 +267,7 @@ class Scoreboard:
         self._comparators[stream].feed(kind, index, value, cycle)
 
     def finish(self) -> None:
-        """Say that no token will follow. What is missing becomes a mismatch, and so does an empty comparison."""
+        """Say that no token will follow. What is missing becomes a mismatch, as does an empty comparison."""
         for comparator in self._comparators.values():
             comparator.finish()
             check = comparator.check
@@ -276,9 +290,10 @@ class Scoreboard:
         found = [mismatch for check in self.streams.values() for mismatch in check.mismatches]
         last = len(self._comparators)
 
-        def place(mismatch: Mismatch) -> tuple[int, float, int]:
+        def place(mismatch: Mismatch) -> tuple[int, float, float]:
             step = float("inf") if mismatch.step is None else mismatch.step
-            return (mismatch.sequence, step, last if mismatch.layer == "readout" else mismatch.layer)
+            layer = mismatch.layer if isinstance(mismatch.layer, int) else last
+            return (mismatch.sequence, step, layer)
 
         return min(found, key=place, default=None)
 

@@ -1,7 +1,7 @@
 """Tokens as arrays: from the bits of a port to kind, index and value, and back.
 
-The layout of a port (names, offsets, widths and signs of its fields) comes from the JSON sidecar that the generator
-writes beside the Verilog, so nothing here knows how a particular accelerator packs its tokens.
+The layout of a port (names, offsets, widths and signs of its fields) comes from the JSON sidecar that the
+generator writes beside the Verilog, so nothing here knows how a particular accelerator packs its tokens.
 """
 
 from __future__ import annotations

@@ -69,10 +69,11 @@ class Recipe:
 RECIPES = {
     "digits": Recipe(units=128, epochs=120),
     "har": Recipe(
-        epochs=30,
+        epochs=45,
         batch_size=64,
-        noise=0.1,
-        activity_target=0.07,
+        rotation_degrees=6.0,
+        gain=0.1,
+        activity_target=0.085,
         activity_limit=0.10,
         qat_epochs=8,
     ),

@@ -7,7 +7,7 @@ from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
 
 @cocotb.test()
 async def sampling(dut):
-    """A register read right after the edge that changes it still has its old value; after ReadOnly the new one.
+    """A register read right after the edge that changes it has its old value; after ReadOnly the new one.
 
     All benches here therefore drive and sample between the edges.
     """

@@ -106,7 +106,7 @@ def three_layers():
 
 
 def changed(image, layer, name, place, by):
-    """The image with one number moved (a large one downwards, to stay in bounds); layer None is the readout."""
+    """The image with one number moved (a large one down, to stay in bounds); layer None is the readout."""
     part = image.readout if layer is None else image.layers[layer]
     array = np.array(getattr(part, name))
     array[place] += by if array[place] <= abs(by) else -by
@@ -117,7 +117,7 @@ def changed(image, layer, name, place, by):
 
 
 def differences(image, other, sequences):
-    """Where and how two networks first disagree: (sequence, step, layer) and {unit: (value, other's value)}."""
+    """Where two networks first disagree: (sequence, step, layer), and {unit: (value, other's value)}."""
     for number, x in enumerate(sequences):
         ours, theirs = IntegerNetwork(image).run(x), IntegerNetwork(other).run(x)
         found = []
@@ -137,7 +137,7 @@ def differences(image, other, sequences):
 
 
 def plant(image, layer, name, sequences, by=1):
-    """The image with one wrong number in an array: the first one, from its middle on, that changes a result."""
+    """The image with one wrong number in an array: the first, from its middle on, that changes a result."""
     array = getattr(image.readout if layer is None else image.layers[layer], name)
     middle = array.size // 2
     for flat in [*range(middle, array.size), *range(middle)]:

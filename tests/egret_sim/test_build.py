@@ -76,12 +76,12 @@ def test_passed_tests_are_counted(tmp_path):
 
 
 def test_a_bench_that_fails_raises_its_reason(counter, tmp_path):
-    with pytest.raises(SimulationError, match="bench fails failed: .*the reason"):
+    with pytest.raises(SimulationError, match=r"bench fails failed: .*the reason"):
         counter.run("sampling_bench", testcase="fails", run_directory=tmp_path)
 
 
 def test_a_bench_that_matches_no_test_raises(counter, tmp_path):
-    with pytest.raises(SimulationError, match="no bench ran|no result file"):
+    with pytest.raises(SimulationError, match=r"no bench ran|no result file"):
         counter.run("sampling_bench", testcase="no_such_test", run_directory=tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_a_lint_message_without_a_waiver_stops_the_build(root):
 
 
 def test_a_syntax_error_is_reported_with_verilators_words(root):
-    with pytest.raises(SimulationError, match="(?s)building broken failed.*syntax error"):
+    with pytest.raises(SimulationError, match=r"(?s)building broken failed.*syntax error"):
         build(texts={"broken.v": "module broken (input clk endmodule"}, top="broken", root=root)
 
 

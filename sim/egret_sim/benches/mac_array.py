@@ -4,16 +4,21 @@ from collections import deque
 
 import cocotb
 
+from egret_hw.accumulator import SUM_READ_LATENCY
+from egret_hw.geometry import CANDIDATE, GATES
 from egret_hw.memory import READ_LATENCY
 from egret_sim.benches import shapes
-from egret_sim.benches.testbench import Bench, Probe, Stall, pack, unpack
+from egret_sim.benches.testbench import Bench, Stall, pack, unpack
 
 STEPS = 12
-MOST_ROWS = 31  # of one set in one step: what the widths of the sums have room for
+MOST_ROWS = 15  # of one kind in one step: what the width of a sum has room for
+
+#: Sums by position in a row. A candidate has a second one, of its recurrent products.
+Sums = dict[tuple[str, int], int]
 
 
 class Words:
-    """Drives rows of words, and their weights when the memory would answer; keeps the sums that must come of them."""
+    """Drives rows of words, and their weights when the memory would answer; keeps the sums that are due."""
 
     def __init__(self, bench: Bench, macs) -> None:
         self.bench = bench
@@ -21,37 +26,42 @@ class Words:
         self.stall = bench.stall()
         self.step = 0
         self.pending = deque([0] * READ_LATENCY)
-        self.script = deque()
-        self.expected = []
-        self.sums = {}
+        self.script: deque[tuple[dict[str, int], list[int]] | None] = deque()
+        self.closed: list[Sums] = []
+        self.sums: Sums = {}
         self.held = False  # a border waits until the other bank has been read
         bench.add(self)
 
     def begin(self) -> None:
-        """Draw a step: rows for both sets, and a border behind them."""
-        rng, macs = self.bench.rng, self.macs
-        width = macs.word_layout["value"].shape.width
+        """Draw a step: rows of both kinds, and a border behind them."""
+        rng, macs, words = self.bench.rng, self.macs, self.macs.geometry.words
+        value_bits = macs.word_layout["value"].shape.width
         counts = [rng.choice([0, 1, rng.randint(0, MOST_ROWS), MOST_ROWS]) for _ in range(2)]
-        rows = [0] * counts[0] + [1] * counts[1]
-        rng.shuffle(rows)
-        seen = set()
-        for set_ in rows:
-            # The ends of the ranges come often: there sums grow largest.
-            low, high = -(1 << width - 1), (1 << width - 1) - 1
-            value = rng.choice([low, high, rng.randint(low, high)])
-            for word in range(macs.words):
+        kinds = [0] * counts[0] + [1] * counts[1]
+        rng.shuffle(kinds)
+        seen: set[int] = set()
+        for recurrent in kinds:
+            value = self.number(value_bits)
+            for word in range(words):
                 tag = {
-                    "slot": self.step % 2 * macs.words + word,
+                    "word": word,
+                    "third": word // GATES,
+                    "phase": word % GATES,
                     "value": value,
-                    "set": set_,
-                    "first": int(set_ not in seen),
+                    "recurrent": recurrent,
+                    "bank": self.step % 2,
+                    "first": int(not seen),
+                    "first_kind": int(recurrent not in seen),
                 }
-                low_w, high_w = -(1 << macs.weight_bits - 1), (1 << macs.weight_bits - 1) - 1
-                weights = [rng.choice([low_w, high_w, rng.randint(low_w, high_w)]) for _ in range(macs.lanes)]
-                self.script.append((tag, weights))
-            seen.add(set_)
+                self.script.append((tag, [self.number(macs.weight_bits) for _ in range(macs.lanes)]))
+            seen.add(recurrent)
         self.script.append(None)
         self.sums = {}
+
+    def number(self, bits: int) -> int:
+        """A signed number; the ends of the range come often, since there sums grow largest."""
+        low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+        return self.bench.rng.choice([low, high, self.bench.rng.randint(low, high)])
 
     def drive(self) -> None:
         """Drive one cycle."""
@@ -64,24 +74,26 @@ class Words:
             bench.note()
             if item is None:
                 close = 1
-                self.expected.append((self.step, self.sums))
+                self.closed.append(self.sums)
                 self.held = True
                 self.step += 1
             else:
                 strobe = 1
                 tag, weights = item
-                bench.set(
-                    "word", bench.tamper(pack(macs.word_layout, tag), 1 << macs.word_layout["value"].offset)
-                )
+                flip = 1 << macs.word_layout["value"].offset
+                bench.set("word", bench.tamper(pack(macs.word_layout, tag), flip))
                 for lane, weight in enumerate(weights):
-                    place = (tag["set"], tag["slot"], lane)
-                    before = 0 if tag["first"] else self.sums[place]
-                    self.sums[place] = before + weight * tag["value"]
+                    self.count(tag, tag["word"] * macs.lanes + lane, weight * tag["value"])
                     weights_now |= (weight & (1 << macs.weight_bits) - 1) << (lane * macs.weight_bits)
         bench.set("strobe", strobe)
         bench.set("close", close)
         self.pending.append(weights_now)
         bench.set("weights", self.pending.popleft())
+
+    def count(self, tag: dict[str, int], position: int, product: int) -> None:
+        """Add a product where it belongs. Positions of a candidate keep the two kinds apart."""
+        kind = "second" if position % GATES == CANDIDATE and tag["recurrent"] else "first"
+        self.sums[kind, position] = self.sums.get((kind, position), 0) + product
 
     def sample(self) -> None:
         """All is in the driving."""
@@ -94,43 +106,53 @@ class Reader:
         self.bench = bench
         self.macs = macs
         self.words = words
-        self.reads = deque()
-        self.asked = None
+        self.reads: deque[tuple[int, ...]] = deque()
+        self.asked: deque[tuple[int, ...] | None] = deque([None] * SUM_READ_LATENCY)
         self.closed = 0
-        self.current = (0, {})
         bench.add(self)
 
     def drive(self) -> None:
         """Ask for sums, from the cycle in which they are said to be complete."""
         if self.bench.get("closed"):
-            self.current = self.words.expected[self.closed]
             self.closed += 1
-            base = self.current[0] % 2 * self.macs.words
-            orders = [list(range(base, base + self.macs.words)) for _ in range(self.macs.lanes)]
+            orders = [list(range(self.macs.slots)) for _ in range(self.macs.lanes)]
             for order in orders:
                 self.bench.rng.shuffle(order)
             self.reads.extend(zip(*orders, strict=True))
-        self.now = self.reads.popleft() if self.reads else None
-        if self.now:
-            self.bench.set("read_slots", pack(self.macs.read_slots.shape(), list(self.now)))
+        now = self.reads.popleft() if self.reads else None
+        self.bench.set("reading", now is not None)
+        if now:
+            self.bench.set("read_bank", (self.closed - 1) % 2)
+            self.bench.set("read_slots", pack(self.macs.read_slots.shape(), list(now)))
+        self.asked.append(now)
 
     def sample(self) -> None:
-        """Compare what was asked for one cycle ago."""
-        if self.asked:
-            lanes = unpack(self.macs.sums.shape(), self.bench.get("sums"))
-            step, sums = self.current
-            for lane, slot in enumerate(self.asked):
-                for set_ in range(2):
-                    place = (set_, slot, lane)
-                    if place in sums:
-                        got = int(getattr(lanes[lane], f"set{set_}"))
-                        self.bench.expect(
-                            f"step {step}, lane {lane}, slot {slot}, set {set_}", sums[place], got
-                        )
-            if not self.reads and not self.now:
-                self.words.held = False
-                self.bench.note()
-        self.asked = self.now
+        """Compare what was asked for some cycles ago."""
+        slots = self.asked.popleft()
+        if not slots:
+            return
+        got = unpack(self.macs.sums.shape(), self.bench.get("sums"))
+        sums = self.words.closed[self.closed - 1]
+        for lane, slot in enumerate(slots):
+            key = self.meaning(lane, slot)
+            if key in sums:
+                self.bench.expect(f"step {self.closed - 1}, {key[0]} sum of position {key[1]}", sums[key], got[lane])
+        if not self.reads and not any(self.asked):
+            self.words.held = False
+            self.bench.note()
+
+    def meaning(self, lane: int, slot: int) -> tuple[str, int]:
+        """Which sum a slot holds: first sums lie word by word; second ones behind, packed where lanes allow it."""
+        geometry = self.macs.geometry
+        if slot < geometry.words:
+            return "first", slot * geometry.lanes + lane
+        number = slot - geometry.words
+        words = range(GATES * number, GATES * number + GATES) if geometry.mixed else [number]
+        for word in words:
+            position = word * geometry.lanes + lane
+            if position % GATES == CANDIDATE:
+                return "second", position
+        return "nothing", 0
 
 
 @cocotb.test()
@@ -141,7 +163,6 @@ async def mac_array(dut, stalls):
     bench = Bench(dut, "mac_array", stalls)
     words = Words(bench, macs)
     reader = Reader(bench, macs, words)
-    Probe(bench)
     await bench.start()
     await bench.run(lambda: reader.closed == STEPS and not words.held, "the sums of all steps")
     bench.finish(STEPS)

@@ -5,6 +5,7 @@ from collections import deque
 import cocotb
 import numpy as np
 
+from egret_hw.geometry import GATES
 from egret_hw.neuron_update import NeuronUpdate
 from egret_hw.sum_gather import GATHER_LATENCY
 from egret_sim.benches import shapes
@@ -16,98 +17,112 @@ STEPS = 60
 
 
 class Model:
-    """The layer's states, and what one step of sums does to them."""
+    """The states of a layer, one set for each stream, and what one step of sums does to them."""
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, streams: int) -> None:
         self.layer = layer
-        self.c = np.zeros(layer.spec.units, np.int64)
+        self.c = np.zeros((streams, layer.spec.units), np.int64)
 
-    def step(self, sums_in: np.ndarray, sums_back: np.ndarray, fresh: bool) -> np.ndarray:
-        """Payloads (0 = silent) for input sums A and recurrent sums Q, both 3 x units."""
+    def step(self, sums: np.ndarray, stream: int, fresh: bool) -> np.ndarray:
+        """Payloads (0 = silent) for the sums of z, r, a and q at the layer's fraction, 4 x units, bias not in them."""
         layer = self.layer
         k, fa, half = layer.spec.table_bits, layer.acc_frac, 1 << layer.spec.table_bits - 1
-        bias = layer.bias.astype(np.int64)
-        a, q = sums_in << layer.input_shift, sums_back << layer.recurrent_shift
-        c = np.zeros_like(self.c) if fresh else self.c
+        z_sum, r_sum, a_sum, q_sum = sums + layer.bias.astype(np.int64)
+        c = np.zeros_like(self.c[stream]) if fresh else self.c[stream]
 
-        def gate(row: int) -> np.ndarray:
-            index = saturate_signed(round_shift(a[row] + q[row] + bias[row], fa - (k - 4)), k)
+        def gate(total: np.ndarray) -> np.ndarray:
+            index = saturate_signed(round_shift(total, fa - (k - 4)), k)
             return layer.sigmoid[half + index].astype(np.int64)
 
-        z, r = gate(0), gate(1)
-        candidate = saturate_signed(round_shift(a[2] + bias[2], fa - NARROW_FRAC), NARROW_BITS)
-        back = saturate_signed(round_shift(q[2] + bias[3], fa - NARROW_FRAC), NARROW_BITS)
-        index = round_shift((candidate << STATE_FRAC) + r * back, STATE_FRAC + NARROW_FRAC - (k - 3))
+        z, r = gate(z_sum), gate(r_sum)
+        a = saturate_signed(round_shift(a_sum, fa - NARROW_FRAC), NARROW_BITS)
+        q = saturate_signed(round_shift(q_sum, fa - NARROW_FRAC), NARROW_BITS)
+        index = round_shift((a << STATE_FRAC) + r * q, STATE_FRAC + NARROW_FRAC - (k - 3))
         g = layer.tanh[half + saturate_signed(index, k)].astype(np.int64)
         moved = g + round_shift(z * (c - g), STATE_FRAC)
         theta = layer.threshold.astype(np.int64)
         fired = moved > theta
-        self.c = np.where(fired, moved - theta, moved)
+        self.c[stream] = np.where(fired, moved - theta, moved)
         payload = round_shift(moved, STATE_FRAC - layer.spec.event_bits)
         return np.where(fired, np.minimum(layer.event_format.hi, payload), 0)
 
 
 class Driver:
-    """Gives groups of sums, announced as a gather would, and compares what comes of them."""
+    """Gives groups of sums, announced as a gather would, and compares what comes of them.
+
+    A stream's next step begins when the results of its last one are out; steps of other streams may come between.
+    """
 
     def __init__(self, bench: Bench, update: NeuronUpdate, model: Model) -> None:
         self.bench = bench
         self.update = update
         self.model = model
         self.stall = bench.stall()
-        self.steps = 0
-        self.results = update.groups  # of the current step, so far
-        self.given = update.groups
-        self.due: deque[int | None] = deque([None] * GATHER_LATENCY)
         self.rng = np.random.default_rng(bench.rng.getrandbits(32))
-        self.payloads = np.zeros(0, np.int64)
+        self.begun = self.finished = 0
+        self.given = update.groups  # groups given of the step begun last
+        self.result_group = 0
+        self.under_way: deque[np.ndarray] = deque()  # payloads of the steps whose results are to come
+        self.sums = np.zeros((4, update.units), np.int64)
+        self.step: dict[str, int] = {}
+        # What is to be driven in the cycles to come: (group, sums, step), and second sums a cycle behind.
+        self.due: deque[tuple | None] = deque([None] * GATHER_LATENCY)
+        self.late: tuple | None = None
         bench.add(self)
 
     def begin(self) -> None:
-        """Draw a step. Sums come from all of their range, but more often from its middle, where tables are steep."""
-        layout = self.update.positions.shape().elem_shape
-        units, sums = self.update.units, []
-        for name in ("set0", "set1"):
-            bits = layout[name].shape.width
-            full = self.rng.integers(-(1 << bits - 1), 1 << bits - 1, (3, units))
-            shrunk = full >> self.rng.integers(0, bits, (3, units))
-            sums.append(np.where(self.rng.random((3, units)) < 0.3, full, shrunk))
-        self.sums = sums
-        self.has = [bool(self.rng.random() < 0.8) for _ in range(2)]
-        self.fresh = self.steps == 0 or bool(self.rng.random() < 0.1)
-        counted = [array if has else np.zeros_like(array) for array, has in zip(sums, self.has, strict=True)]
-        self.payloads = self.model.step(*counted, self.fresh)
-        self.steps += 1
-        self.given = self.results = 0
+        """Draw a step. Sums come from all of their range, mostly its middle, where tables are steep."""
+        update, units = self.update, self.update.units
+        bits = update.seconds.shape().elem_shape.width
+        full = self.rng.integers(-(1 << bits - 1), 1 << bits - 1, (4, units))
+        shrunk = full >> self.rng.integers(0, bits, (4, units))
+        self.sums = np.where(self.rng.random((4, units)) < 0.3, full, shrunk)
+        has_input, has_recurrent = (int(self.rng.random() < 0.8) for _ in range(2))
+        stream = self.begun % update.streams
+        self.step = {
+            "has_any": has_input | has_recurrent,
+            "has_input": has_input,
+            "has_recurrent": has_recurrent,
+            "fresh": int(self.begun < update.streams or self.rng.random() < 0.1),
+            "stream": stream,
+        }
+        counted = np.array([self.step["has_any"]] * 2 + [has_input, has_recurrent])[:, None]
+        shifted = np.where(counted, self.sums, 0) << update.sum_shift
+        self.under_way.append(self.model.step(shifted, stream, bool(self.step["fresh"])))
+        self.begun += 1
+        self.given = 0
 
     def drive(self) -> None:
         """Drive one cycle."""
         bench, update = self.bench, self.update
-        if self.results == update.groups and self.steps < STEPS:
+        if self.given == update.groups and self.begun < STEPS and len(self.under_way) < update.streams:
             self.begin()
-        group = None
+        coming = None
         if self.given < update.groups and not self.stall():
-            group = self.given
+            bench.set("ahead_group", self.given)
+            coming = (self.given, self.sums, self.step)
             self.given += 1
-            bench.set("ahead_group", group)
-        self.due.append(group)
+        self.due.append(coming)
         now = self.due.popleft()
         bench.set("strobe", now is not None)
-        bench.set("has_input", self.has[0])
-        bench.set("has_recurrent", self.has[1])
-        bench.set("fresh", self.fresh)
-        if now is None:
-            return
-        bench.set("group", now)
-        bench.set("last", now == update.groups - 1)
-        positions = []
-        for place in range(update.lanes):
-            unit = min(now * update.lanes + place, update.units - 1)
-            positions += [
-                {"set0": int(self.sums[0][g, unit]), "set1": int(self.sums[1][g, unit])} for g in range(3)
-            ]
-        shape = update.positions.shape()
-        bench.set("positions", bench.tamper(pack(shape, positions), (1 << shape.size) - 1))
+        if now:
+            group, sums, step = now
+            units = self.units(group)
+            firsts = [int(sums[gate, unit]) for unit in units for gate in range(GATES)]
+            shape = update.firsts.shape()
+            bench.set("group", group)
+            bench.set("last", group == update.groups - 1)
+            bench.set("step", pack(update.step.shape(), step))
+            bench.set("firsts", bench.tamper(pack(shape, firsts), (1 << shape.size) - 1))
+        if self.late:
+            group, sums, _ = self.late
+            bench.set("seconds", pack(update.seconds.shape(), [int(sums[3, unit]) for unit in self.units(group)]))
+        self.late = now
+
+    def units(self, group: int) -> list[int]:
+        """Units of a group; what its places beyond the last unit are given makes no difference."""
+        first = group * self.update.lanes
+        return [min(unit, self.update.units - 1) for unit in range(first, first + self.update.lanes)]
 
     def sample(self) -> None:
         """Compare a group's result."""
@@ -116,16 +131,20 @@ class Driver:
             return
         bench.note()
         result = unpack(update.result_layout, bench.get("result"))
-        bench.expect("group", self.results, int(result.group))
-        bench.expect("last", int(self.results == update.groups - 1), int(result.last))
+        last = self.result_group == update.groups - 1
+        bench.expect("group", self.result_group, int(result.group))
+        bench.expect("last", int(last), int(result.last))
         for place in range(update.lanes):
-            unit = self.results * update.lanes + place
-            want = int(self.payloads[unit]) if unit < update.units else 0
+            unit = self.result_group * update.lanes + place
+            want = int(self.under_way[0][unit]) if unit < update.units else 0
             fired = int(result.fired) >> place & 1
             got = int(result["values"][place]) if fired else 0
-            bench.expect(f"step {self.steps - 1}, unit {unit}: fired", int(want > 0), fired)
-            bench.expect(f"step {self.steps - 1}, unit {unit}: payload", want, got)
-        self.results += 1
+            bench.expect(f"step {self.finished}, unit {unit}: fired", int(want > 0), fired)
+            bench.expect(f"step {self.finished}, unit {unit}: payload", want, got)
+        self.result_group = 0 if last else self.result_group + 1
+        if last:
+            self.under_way.popleft()
+            self.finished += 1
 
 
 @cocotb.test()
@@ -135,8 +154,7 @@ async def neuron_update(dut, stalls):
     shape = shapes.current()
     update = shape.components["neuron_update"]
     bench = Bench(dut, "neuron_update", stalls)
-    driver = Driver(bench, update, Model(shape.image.layers[0]))
-    driver.begin()
+    driver = Driver(bench, update, Model(shape.image.layers[0], shape.streams))
     await bench.start()
-    await bench.run(lambda: driver.steps == STEPS and driver.results == update.groups, "all results")
+    await bench.run(lambda: driver.finished == STEPS, "all results")
     bench.finish(STEPS * update.units)

@@ -7,6 +7,8 @@ from egret_sim.benches import shapes
 from egret_sim.benches.testbench import Bench, Probe, Sink, Source, Stall
 
 TOKENS = 300
+#: Numbers of the kinds.
+EVENT, TICK, END, PASS = (Kind[name].value for name in ("EVENT", "TICK", "END", "PASS"))
 
 
 def numbers(token) -> tuple[int, ...]:
@@ -24,7 +26,7 @@ async def event_queue(dut, stalls):
     low, high = shape.image.input.format.lo, shape.image.input.format.hi
     items = [
         {
-            "kind": Kind(bench.rng.randrange(3)),
+            "kind": bench.rng.choice(list(Kind)),
             "index": bench.rng.randrange(shape.inputs),
             "value": bench.rng.randint(low, high),
         }
@@ -65,25 +67,30 @@ async def event_queue_speed(dut):
 @cocotb.test()
 @cocotb.parametrize(stalls=Stall.MODES)
 async def recurrent_queue(dut, stalls):
-    """Events come out as they went in; there is always room for one from every unit; `empty` tells the truth."""
+    """Tokens come out as they went in; there is always room for an event of every unit, and a tick."""
     shape = shapes.current()
     queue = shape.components["recurrent_queue"]
     bench = Bench(dut, "recurrent_queue", stalls)
+    room = shape.streams * (shape.units + 1)
     top = shape.image.layers[0].event_format.hi
     items = [
-        {"index": bench.rng.randrange(shape.units), "value": bench.rng.randint(1, top)} for _ in range(TOKENS)
+        {
+            "kind": bench.rng.choice([Kind.EVENT, Kind.TICK]),
+            "index": bench.rng.randrange(shape.units),
+            "value": bench.rng.randint(1, top),
+        }
+        for _ in range(TOKENS)
     ]
     waiting = 0
 
     def feed() -> None:
-        # No more are under way than there are units: that is what the queue is promised.
-        if items and waiting + len(source.items) < shape.units:
+        # No more are under way than that: it is what the queue is promised.
+        if items and waiting + len(source.items) < room:
             source.items.append(items.pop(0))
 
     def look() -> None:
-        if waiting < shape.units:
-            bench.expect("ready with room for a unit", 1, bench.get("i__ready"))
-        bench.expect("empty", int(waiting == 0), bench.get("empty"))
+        if waiting < room:
+            bench.expect("ready with room for a token", 1, bench.get("i__ready"))
 
     # Before the agents, so that it looks before they count this cycle's transfers.
     Probe(bench, drive=feed, sample=look)
@@ -94,13 +101,16 @@ async def recurrent_queue(dut, stalls):
         nonlocal waiting
         waiting += 1
 
-    def compare(event) -> None:
+    def compare(token) -> None:
         nonlocal waiting
         waiting -= 1
         sent = source.sent[len(sink.received) - 1]
-        bench.expect("event", (sent["index"], sent["value"]), (int(event.index), int(event.value)))
+        bench.expect("token", (sent["kind"].value, sent["index"], sent["value"]), numbers(token))
 
     source.on_sent, sink.on_received = count_in, compare
+    sink.open = False
     await bench.start()
-    await bench.run(lambda: len(sink.received) == TOKENS, "all events")
+    await bench.run(lambda: waiting == room, f"{room} tokens to find a place")
+    sink.open = True
+    await bench.run(lambda: len(sink.received) == TOKENS, "all tokens")
     bench.finish(TOKENS)

@@ -11,8 +11,8 @@ from functools import cached_property
 
 import numpy as np
 from amaranth.back import verilog
-from amaranth.hdl import Module, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.hdl import Module
+from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
 from egret_hw.event_encoder import EventEncoder
@@ -41,6 +41,7 @@ class Shape:
     update_lanes: int
     readout_lanes: int
     queue_depth: int
+    streams: int
     seed: int
 
     @cached_property
@@ -62,45 +63,67 @@ class Shape:
         image = self.image
         layer = image.layers[0]
         tile = Tile(
-            layer=layer, lanes=self.lanes, update_lanes=self.update_lanes, queue_depth=self.queue_depth
+            layer=layer,
+            lanes=self.lanes,
+            update_lanes=self.update_lanes,
+            queue_depth=self.queue_depth,
+            streams=self.streams,
         )
         readout = ReadoutTile(
             readout=image.readout,
             events=layer.event_format,
             lanes=self.readout_lanes,
             queue_depth=self.queue_depth,
+            streams=self.streams,
         )
-        words = tile.geometry.words
-        event_bits = layer.spec.event_bits
+        geometry, event_bits = tile.geometry, layer.spec.event_bits
         return {
             "event_queue": EventQueue(size=self.inputs, value=tile.input_value, depth=self.queue_depth),
-            "recurrent_queue": RecurrentQueue(units=self.units, event_bits=event_bits),
-            "weight_fetch": WeightFetch(rows=self.inputs + self.units, words=words, value=tile.value, sets=2),
+            "recurrent_queue": RecurrentQueue(units=self.units, event_bits=event_bits, streams=self.streams),
+            "weight_fetch": WeightFetch(
+                rows=self.inputs + self.units, words=geometry.words, value=tile.value, banks=2
+            ),
             # Sums with room for the 32 rows that the bench adds up, whatever their values.
             "mac_array": MacArray(
-                lanes=self.lanes,
-                words=words,
+                geometry=geometry,
                 weight_bits=tile.weight_bits,
                 value=tile.value,
-                sum_bits=tuple(tile.weight_bits + tile.value.width + extra for extra in (5, 6)),
+                sum_bits=tile.weight_bits + tile.value.width + 5,
+                banks=2,
             ),
             "sum_gather": SumGather(
-                geometry=tile.geometry,
-                group=3 * self.update_lanes,
-                sums=data.StructLayout({"set0": unsigned(16), "set1": signed(3)}),
+                geometry=geometry, units=self.update_lanes, sum_bits=12, streams=self.streams
             ),
-            "neuron_update": NeuronUpdate(layer=layer, lanes=self.update_lanes, sums=tile.sum_layout),
-            "event_encoder": EventEncoder(units=self.units, lanes=self.update_lanes, event_bits=event_bits),
+            "neuron_update": NeuronUpdate(
+                layer=layer,
+                lanes=self.update_lanes,
+                streams=self.streams,
+                sum_bits=tile.widths.sum_bits,
+                sum_shift=tile.widths.common_shift,
+            ),
+            "event_encoder": EventEncoder(
+                units=self.units, lanes=self.update_lanes, event_bits=event_bits, steps=min(2, self.streams)
+            ),
             "tile": tile,
             "readout": readout,
         }
 
 
-#: Lanes that do not divide a row; one of everything; rows of one word, so that sums are forwarded.
+#: Lanes that do not divide a row; one of everything; rows of one word, so that sums are forwarded, with lanes
+#: enough to read two kinds of sums at once; lanes that each hold one gate.
 SHAPES = {
-    "uneven": Shape(3, 5, 3, "every", lanes=4, update_lanes=2, readout_lanes=2, queue_depth=4, seed=11),
-    "single": Shape(1, 1, 1, "last", lanes=1, update_lanes=1, readout_lanes=1, queue_depth=3, seed=12),
-    "wide": Shape(9, 6, 5, "mean", lanes=24, update_lanes=4, readout_lanes=8, queue_depth=16, seed=13),
+    "uneven": Shape(
+        3, 5, 3, "every", lanes=7, update_lanes=2, readout_lanes=2, queue_depth=4, streams=1, seed=11
+    ),
+    "single": Shape(
+        1, 1, 1, "last", lanes=1, update_lanes=1, readout_lanes=1, queue_depth=3, streams=1, seed=12
+    ),
+    "wide": Shape(
+        9, 6, 5, "mean", lanes=26, update_lanes=4, readout_lanes=8, queue_depth=16, streams=3, seed=13
+    ),
+    "gates": Shape(
+        4, 7, 3, "mean", lanes=6, update_lanes=1, readout_lanes=2, queue_depth=8, streams=2, seed=14
+    ),
 }
 
 

@@ -1,7 +1,11 @@
 """Bench of the gather: the sums of every group, in order, from whichever lanes hold them."""
 
+from collections import deque
+
 import cocotb
 
+from egret_hw.accumulator import SUM_READ_LATENCY
+from egret_hw.geometry import CANDIDATE, GATES
 from egret_sim.benches import shapes
 from egret_sim.benches.testbench import Bench, Probe, Stall, pack, unpack
 
@@ -11,56 +15,90 @@ PASSES = 20
 @cocotb.test()
 @cocotb.parametrize(stalls=Stall.MODES)
 async def sum_gather(dut, stalls):
-    """Lanes answer one cycle after their address, from memories filled with random numbers."""
-    gather = shapes.current().components["sum_gather"]
+    """Lanes answer some cycles after their address, from memories filled with random numbers."""
+    shape = shapes.current()
+    gather = shape.components["sum_gather"]
     bench = Bench(dut, "sum_gather", stalls)
-    lanes, words = gather.geometry.lanes, gather.geometry.words
-    stall = bench.stall()
-    memory = [
-        [(bench.rng.getrandbits(16), bench.rng.randint(-4, 3)) for _ in range(2 * words)]
-        for _ in range(lanes)
-    ]
-    answered = [0] * lanes
-    bank, wanted, passes, ahead = 0, 0, 0, []
+    geometry, layout = gather.geometry, gather.lane_sums.shape()
+    width = gather.sum_shape.width
+    pause = bench.stall()
+    rng = bench.rng
+
+    def draw() -> int:
+        return rng.randint(-(1 << width - 1), (1 << width - 1) - 1)
+
+    # By bank, lane and slot.
+    memory = [[[draw() for _ in range(geometry.slots)] for _ in range(geometry.lanes)] for _ in range(2)]
+    answers: deque[list[int]] = deque([[0] * geometry.lanes for _ in range(SUM_READ_LATENCY)])
+    idle, passes, finished, group = True, 0, 0, 0
+    started: deque[tuple[int, dict[str, int]]] = deque()  # bank and step of each pass whose sums are to come
+    announced: deque[int] = deque()
+    seconds_due: tuple[int, int] | None = None  # group and bank
+
+    def first(unit: int, gate: int, bank: int) -> int:
+        word, lane = divmod(GATES * unit + gate, geometry.lanes)
+        return memory[bank][lane][word]
+
+    def second(unit: int, bank: int) -> int:
+        word, lane = divmod(GATES * unit + CANDIDATE, geometry.lanes)
+        return memory[bank][lane][geometry.words + (word // GATES if geometry.mixed else word)]
 
     def drive() -> None:
-        nonlocal bank, wanted, passes
-        start = wanted == 0 and not ahead and passes < PASSES
+        nonlocal idle, passes
+        start = idle and passes < PASSES and not pause()
         if start:
-            bank, wanted = bench.rng.randrange(2), gather.groups
+            step = {name: rng.randrange(2) for name in ("has_any", "has_input", "has_recurrent", "fresh")}
+            step["stream"] = rng.randrange(shape.streams)
+            started.append((rng.randrange(2), step))
+            bench.set("bank", started[-1][0])
+            bench.set("step", pack(gather.step.shape(), step))
+            idle = False
             passes += 1
         bench.set("start", start)
-        bench.set("bank", bank)
-        bench.set("proceed", not stall())
-        sums = [
-            dict(zip(("set0", "set1"), memory[lane][slot], strict=True)) for lane, slot in enumerate(answered)
-        ]
-        bits = pack(gather.lane_sums.shape(), sums)
-        bench.set("lane_sums", bench.tamper(bits, (1 << gather.lane_sums.shape().size) - 1))
+        bits = pack(layout, answers.popleft())
+        bench.set("lane_sums", bench.tamper(bits, (1 << layout.size) - 1 if passes else 0))
 
     def look() -> None:
-        nonlocal wanted
+        nonlocal idle, finished, group, seconds_due
         slots = unpack(gather.read_slots.shape(), bench.get("read_slots"))
+        bank = bench.get("read_bank")
         # Between passes an address may point past the memory; nobody looks at the answer.
-        answered[:] = [min(int(slots[lane]), 2 * words - 1) for lane in range(lanes)]
+        limit = geometry.slots - 1
+        answers.append([memory[bank][lane][min(int(slots[lane]), limit)] for lane in range(geometry.lanes)])
+        if bench.get("done"):
+            bench.expect("done while reading", False, idle)
+            idle = True
+            bench.note()
+        if seconds_due:
+            seconds = unpack(gather.seconds.shape(), bench.get("seconds"))
+            for place in range(gather.units):
+                unit = seconds_due[0] * gather.units + place
+                if unit < shape.units:
+                    bench.expect(f"second sum of unit {unit}", second(unit, seconds_due[1]), int(seconds[place]))
+            seconds_due = None
         if bench.get("strobe"):
-            group = gather.groups - wanted
+            bank, step = started[0]
+            last = group == gather.groups - 1
             bench.expect("group", group, bench.get("group"))
-            bench.expect("group that was announced", group, ahead.pop(0))
-            bench.expect("last", int(group == gather.groups - 1), bench.get("last"))
-            positions = unpack(gather.positions.shape(), bench.get("positions"))
-            for place in range(gather.size):
-                position = group * gather.size + place
-                if position < gather.geometry.positions:
-                    lane, word = position % lanes, position // lanes
-                    got = (int(positions[place].set0), int(positions[place].set1))
-                    bench.expect(f"position {position}", memory[lane][bank * words + word], got)
-            wanted -= 1
+            bench.expect("group that was announced", group, announced.popleft())
+            bench.expect("last", int(last), bench.get("last"))
+            bench.expect("step", pack(gather.step.shape(), step), bench.get("sums_step"))
+            firsts = unpack(gather.firsts.shape(), bench.get("firsts"))
+            for place in range(GATES * gather.units):
+                unit, gate = divmod(group * GATES * gather.units + place, GATES)
+                if unit < shape.units:
+                    want = first(unit, gate, bank)
+                    bench.expect(f"first sum of unit {unit}, gate {gate}", want, int(firsts[place]))
+            seconds_due = (group, bank)
+            group = 0 if last else group + 1
+            if last:
+                started.popleft()
+                finished += 1
             bench.note()
         if bench.get("ahead"):
-            ahead.append(bench.get("ahead_group"))
+            announced.append(bench.get("ahead_group"))
 
     Probe(bench, sample=look, drive=drive)
     await bench.start()
-    await bench.run(lambda: passes == PASSES and wanted == 0, "all groups")
-    bench.finish(PASSES * gather.geometry.positions)
+    await bench.run(lambda: finished == PASSES, "all groups")
+    bench.finish(PASSES * shape.units * (GATES + 1))

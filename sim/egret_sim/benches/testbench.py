@@ -1,8 +1,8 @@
 """What the component benches are made of: a clocked loop, and agents for streams.
 
-Everything happens in one place per cycle: inputs are driven at the falling edge, and what they lead to is sampled when
-all has settled, before the rising edge takes it. So a bench sees each cycle as the design does, and the
-order of its agents makes no difference.
+Everything happens in one place per cycle: inputs are driven at the falling edge, and what they lead to is
+sampled when all has settled, before the rising edge takes it. So a bench sees each cycle as the design does,
+and an agent may rely on the order in which agents were added.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def seed() -> int:
 
 
 def planted() -> bool:
-    """Whether the run is to plant a fault: from some transfer on, a bit into the design is flipped behind the model's back."""
+    """Whether to plant a fault: from some transfer on, an input bit is flipped behind the model's back."""
     return os.environ.get("EGRET_PLANT") == "1"
 
 
 class Stall:
     """Decides cycle by cycle whether an agent pauses.
 
-    ``none`` never, ``half`` in every other cycle or so, ``bursts`` for long whiles, with long whiles of full speed between.
+    ``none`` never, ``half`` in every other cycle or so, ``bursts`` for long whiles at a time.
     """
 
     MODES = ("none", "half", "bursts")
@@ -45,6 +45,7 @@ class Stall:
         self._pausing = False
 
     def __call__(self) -> bool:
+        """Whether to pause in this cycle."""
         if self._mode == "none":
             return False
         if self._mode == "half":
@@ -145,7 +146,7 @@ class Bench:
         self.cycle += 1
 
     async def run(self, done: Callable[[], bool], waiting_for: str, settle: int = 30) -> None:
-        """Step until ``done``, and a while longer, so that something that should not come has time to come."""
+        """Step until ``done``, and a while longer, so that what should not come has time to come."""
         self.note()
         while not done():
             await self.step()
@@ -210,7 +211,7 @@ class Source:
 
 
 class Sink:
-    """Takes a stream, with stalls, and checks the handshake: what was offered stays, unchanged, until it is taken."""
+    """Takes a stream, with stalls, and checks the handshake: an offer stays, unchanged, until it is taken."""
 
     def __init__(self, bench: Bench, path: str, layout: data.Layout) -> None:
         self.bench = bench
@@ -236,8 +237,8 @@ class Sink:
         if self._pending is not None and (not valid or bits != self._pending):
             now = f"{bits:#x}" if valid else "nothing"
             raise AssertionError(
-                f"{self.bench.name}, cycle {self.bench.cycle}, {self.path}: offered {self._pending:#x}, then {now}, "
-                "before it was taken"
+                f"{self.bench.name}, cycle {self.bench.cycle}, {self.path}: "
+                f"offered {self._pending:#x}, then {now}, before it was taken"
             )
         self._pending = bits if valid and not self._ready else None
         if valid and self._ready:

@@ -2,56 +2,65 @@
 
 import cocotb
 
+from egret_hw.geometry import GATES
 from egret_sim.benches import shapes
 from egret_sim.benches.testbench import Bench, Probe, Source, Stall, unpack
 
 REQUESTS = 200
+TAG = ("value", "recurrent", "bank", "first", "first_kind")
 
 
 @cocotb.test()
 @cocotb.parametrize(stalls=Stall.MODES)
 async def weight_fetch(dut, stalls):
-    """Each request gives all words of its row, in order; a close gives a close, and nothing else."""
+    """Each request gives all words of its row, in order; a border comes with the first, or alone."""
     shape = shapes.current()
     fetch = shape.components["weight_fetch"]
     bench = Bench(dut, "weight_fetch", stalls)
     value = fetch.request["value"].shape
     low, high = -(1 << value.width - 1), (1 << value.width - 1) - 1
-    requests, expected = [], []
+    requests: list[dict[str, int]] = []
+    expected: list[tuple[int, ...]] = []  # border, word, and what is said of the word
     for _ in range(REQUESTS):
+        close = int(bench.rng.random() < 0.2)
         request = {
-            "close": int(bench.rng.random() < 0.15),
+            "close": close,
+            "fetch": int(not close or bench.rng.random() < 0.7),
             "row": bench.rng.randrange(fetch.rows),
             "value": bench.rng.randint(low, high),
-            "set": bench.rng.randrange(2),
+            "recurrent": bench.rng.randrange(2),
             "bank": bench.rng.randrange(2),
             "first": bench.rng.randrange(2),
+            "first_kind": bench.rng.randrange(2),
         }
         requests.append(request)
-        if request["close"]:
-            expected.append("close")
-        else:
-            tag = (request["value"], request["set"], request["first"])
-            for word in range(fetch.words):
-                address, slot = request["row"] * fetch.words + word, request["bank"] * fetch.words + word
-                expected.append((address, slot, *tag))
-    got, cycles = [], []
+        if not request["fetch"]:
+            expected.append((1, 0))
+            continue
+        for word in range(fetch.words):
+            place = (request["row"] * fetch.words + word, word, word // GATES, word % GATES)
+            expected.append((int(close and word == 0), 1, *place, *(request[name] for name in TAG)))
+    got: list[tuple[int, ...]] = []
+    cycles: list[int] = []
 
     def look() -> None:
         strobe, close = bench.get("strobe"), bench.get("close")
         if not strobe and not close:
             return
-        bench.expect("strobe and close at once", False, bool(strobe and close))
-        word = unpack(fetch.word.shape(), bench.get("word"))
-        here = (bench.get("address"), int(word.slot), int(word.value), int(word.set), int(word.first))
+        here: tuple[int, ...] = (close, strobe)
+        if strobe:
+            word = unpack(fetch.word.shape(), bench.get("word"))
+            place = (bench.get("address"), int(word.word), int(word.third), int(word.phase))
+            here = (*here, *place, *(int(getattr(word, name)) for name in TAG))
         want = expected[len(got)] if len(got) < len(expected) else "nothing"
-        got.append("close" if close else here)
+        got.append(here)
         cycles.append(bench.cycle)
         bench.note()
-        bench.expect("address, slot, value, set, first", want, got[-1])
+        bench.expect(f"border, word, address, number, its third and phase, {', '.join(TAG)}", want, here)
 
     Probe(bench, sample=look)
-    Source(bench, "i", fetch.request, requests, flip=lambda request: 0 if request["close"] else 2)
+    flip = 1 << fetch.request["row"].offset
+    Source(bench, "i", fetch.request, requests, flip=lambda request: flip if request["fetch"] else 0)
     await bench.start()
     await bench.run(lambda: len(got) == len(expected), "all words")
     bench.finish(REQUESTS)

@@ -1,13 +1,14 @@
 """The bench of a whole accelerator: fills the player, empties the recorders, and watches for a standstill.
 
 It compares nothing: it writes every token that it saw to a file, and whoever started it compares them
-(:mod:`egret_sim.cosimulation`). It looks at the simulation once in several thousand cycles, and moves tokens by
-rows, so that Python takes little of the time.
+(:mod:`egret_sim.cosimulation`). It looks at the simulation once in several thousand cycles, and moves tokens
+by rows, so that Python takes little of the time.
 """
 
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import cocotb
 import numpy as np
@@ -87,7 +88,7 @@ async def play(dut) -> None:
     dut.rst.value = 0
 
     poll = Timer(harness.POLL_CYCLES * CLOCK_NS, unit="ns")
-    status = {}
+    status: dict[str, Any] = {}
     while True:
         # Short runs end soon, so the first looks are closer together.
         await (
@@ -121,7 +122,8 @@ async def play(dut) -> None:
     if stuck and not finished:
         status["stuck"] = (
             f"no token moved in {idle} cycles, after {status['played']} of {len(stimulus)} input tokens "
-            f"({_stream('events', dut.player)}) and {ends} of {wanted} sequences ({_stream('logits', dut.sink)})"
+            f"({_stream('events', dut.player)}) "
+            f"and {ends} of {wanted} sequences ({_stream('logits', dut.sink)})"
         )
     status["finished"] = bool(finished)
     _write(folder / "status.json", status)

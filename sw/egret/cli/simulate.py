@@ -55,9 +55,10 @@ def simulate(
         Path | None, typer.Option(help="JSON file for the figures; by default build/NETWORK/simulation.json.")
     ] = None,
 ) -> None:
-    """Play real test sequences through the RTL and compare every event, tick and logit with the integer model.
+    """Play real test sequences through the RTL; compare every event, tick and logit with the integer model.
 
-    Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad input.
+    Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
+    input.
     """
     network, name = _network(image, task)
     sequences, labels = _draw(network, name, samples, seed)

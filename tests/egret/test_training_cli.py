@@ -1,0 +1,87 @@
+"""`egret train`, `quantize`, `evaluate` and `seeds`, from the command line."""
+
+import os
+
+import numpy as np
+import pytest
+
+from egret import tasks
+from egret.cli.main import main
+from egret.recipes import RECIPES
+from egru.image import load_image, save_image
+from egru.testing import random_image
+
+
+@pytest.fixture
+def as_digits(small_task, small_recipe, monkeypatch):
+    """Let the small task stand for digits, with its recipe."""
+    task = type(small_task)(**{**vars(small_task), "name": "digits"})
+    monkeypatch.setattr(tasks, "load", lambda _name: task)
+    monkeypatch.setitem(RECIPES, "digits", small_recipe)
+    return task
+
+
+def test_train_then_quantize_then_evaluate(as_digits, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "digits", "--seed", "3", "-o", "small.safetensors"]) == 0
+    shown = capsys.readouterr()
+    assert "of the validation part at" in shown.out
+    assert "digits egru-8 seed 3: epoch 6/6" in shown.err
+    assert main(["quantize", "small.safetensors", "--bits", "6", "--epochs", "1"]) == 0
+    shown = capsys.readouterr()
+    assert "6 bits, fine-tuned" in shown.out
+    image = load_image("small.egret")
+    command = "egret train digits --seed 3 && egret quantize small.safetensors --bits 6 --epochs 1"
+    assert image.info["command"] == command
+    assert main(["evaluate", "small.egret", "--split", "test"]) == 0
+    shown = capsys.readouterr()
+    assert f"{image.info['figures']['quantised']['test_accuracy']:.2%}" in shown.out
+    assert f"{image.info['figures']['quantised']['test_activity'][0]:.2%}" in shown.out
+    assert sorted(os.listdir()) == ["small.egret", "small.safetensors"]
+
+
+def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsys):
+    assert main(["seeds", "digits", "--seeds", "0,1", "--epochs", "2", "-o", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    for word in ("GRU", "float", "fine-tuned", "mean", "deviation"):
+        assert word in shown
+    assert (tmp_path / "out" / "digits-egru-1.egret").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "mnist"], "task must be one of digits, har, not 'mnist'"),
+        (["train", "digits", "--units", "0"], "units must be an integer of at least 1, not 0"),
+        (["train", "digits", "--epochs", "-1"], "epochs must be an integer of at least 1, not -1"),
+        (["train", "digits", "--seed", "-1"], "seed must be at least 0"),
+        (["train", "digits", "--model", "lstm"], "model must be one of egru, gru, not 'lstm'"),
+        (["train", "digits", "-o", "none/x"], "output directory none must exist"),
+        (["train", "digits", "-o", "."], "output . must be a file"),
+        (["quantize", "none.safetensors"], "checkpoint none.safetensors must be an existing file"),
+        (["quantize", "none.safetensors", "--bits", "9"], "bits must be an integer 2..8, not 9"),
+        (["quantize", "none.safetensors", "--bits", "1"], "bits must be an integer 2..8, not 1"),
+        (["evaluate"], "evaluate needs an image or --task"),
+        (["evaluate", "--task", "mnist"], "task must be one of digits, har, not 'mnist'"),
+        (["evaluate", "none.egret", "--task", "digits"], "none.egret"),
+        (["evaluate", "other.egret"], "other.egret names no task: give --task"),
+        (["evaluate", "other.egret", "--task", "digits", "--split", "x"], "split must be one of train, "),
+        (
+            ["evaluate", "other.egret", "--task", "digits"],
+            "the image must take 3 inputs for this task, not 5",
+        ),
+        (["seeds", "digits", "--seeds", "0,0"], "seeds must differ"),
+        (["seeds", "digits", "--bits", "12"], "bits must be an integer 2..8, not 12"),
+    ],
+)
+def test_a_bad_request_gets_one_line_and_leaves_nothing(
+    as_digits, tmp_path, capsys, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    save_image(random_image(np.random.default_rng(0), inputs=5, units=(4,), classes=2), "other.egret")
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    lines = shown.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("egret: ") and message in lines[0]
+    assert os.listdir() == ["other.egret"]
