@@ -8,6 +8,7 @@ from egru.errors import EgretError
 from egru.image import NetworkImage
 
 from .config import AcceleratorConfig
+from .counters import counters_layout
 from .readout import ReadoutTile
 from .stream import tap_signature
 from .tile import Tile
@@ -23,6 +24,7 @@ class Accelerator(wiring.Component):
     events : In, stream of tokens: the network's input events, TICK after each step, END after each sequence
     logits : Out, stream of tokens: C logits with ascending index, then TICK (mode "every") or END
     tap{k} : Out, what layer k sends on, for an observer
+    counters{k} : Out, layer k's performance counters
     """
 
     def __init__(self, image: NetworkImage, config: AcceleratorConfig | None = None):
@@ -57,6 +59,7 @@ class Accelerator(wiring.Component):
         }
         for number, tile in enumerate(self.tiles):
             members[f"tap{number}"] = Out(tap_signature(tile.o.payload.shape()))
+            members[f"counters{number}"] = Out(counters_layout())
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -67,6 +70,7 @@ class Accelerator(wiring.Component):
             connect(m, upstream, tile.i)
             tap = getattr(self, f"tap{number}")
             m.d.comb += [tap.strobe.eq(tile.o.valid & tile.o.ready), tap.token.eq(tile.o.payload)]
+            m.d.comb += getattr(self, f"counters{number}").eq(tile.counters)
             upstream = tile.o
         m.submodules.readout = self.readout
         connect(m, upstream, self.readout.i)

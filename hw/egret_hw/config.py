@@ -21,7 +21,7 @@ class AcceleratorConfig:
     ----------
     lanes : multipliers for products in each layer's tile, 1..64
     update_lanes : units updated per cycle in each tile; None = one for 16 lanes
-    readout_lanes : multipliers in the readout; None = 4, or the number of classes if that is less
+    readout_lanes : multipliers in the readout; None = so many that an event costs it no more cycles than the last layer
     queue_depth : tokens that wait in front of each tile, 3..4096
     streams : independent sequences whose steps are taken in turn, 1..16
     """
@@ -43,8 +43,12 @@ class AcceleratorConfig:
             )
         else:
             update = _each("update_lanes", self.update_lanes, count)
-        classes = image.readout.spec.classes
-        readout = min(4, classes) if self.readout_lanes is None else self.readout_lanes
+        if self.readout_lanes is None:
+            # As many as make an event no dearer in the readout than in the last layer.
+            words = -(-GATES * image.layers[-1].spec.units // max(1, lanes[-1]))
+            readout = min(LANES_MAX, -(-image.readout.spec.classes // words))
+        else:
+            readout = self.readout_lanes
         for index, layer in enumerate(image.layers):
             _check(f"lanes of layer {index}", lanes[index], 1, LANES_MAX)
             # A group of units is read in one cycle: three sums each, from different lanes.

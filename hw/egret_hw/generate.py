@@ -52,6 +52,7 @@ def describe(accelerator: Accelerator) -> dict[str, Any]:
     }
     for number, tile in enumerate(accelerator.tiles):
         ports[f"tap{number}"] = {"kind": "tap", "direction": "out", **_fields(tile.o.payload.shape())}
+        ports[f"counters{number}"] = {"kind": "counters", "direction": "out", **_fields(tile.counters.shape())}
     return {
         "format": "egret-sidecar",
         "version": SIDECAR_VERSION,

@@ -10,10 +10,25 @@ from amaranth.hdl import Module, Shape, ShapeLike, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from .blocks.ecp5_memory import BlockRam, BlockRom
+from .blocks.family import ECP5, GENERIC, ICE40, family_of
+from .blocks.ice40_memory import Spram
+from .blocks.lut_memory import LutRam, LutRom
 from .stream import index_shape
 
 READ_LATENCY = 2
 """Cycles from address to data: the memory's own register and its output register."""
+
+SMALL_DEPTH = 32
+"""Words up to which a memory is made of look-up tables where the family is known."""
+
+SMALL_BITS = 1024
+"""Bits up to which a memory of twice as many words is, too."""
+
+
+def is_small(*, width: int, depth: int) -> bool:
+    """Whether a memory is made of look-up tables, where the family is known: a block would be almost empty."""
+    return depth <= SMALL_DEPTH or (depth <= 2 * SMALL_DEPTH and width * depth <= SMALL_BITS)
 
 
 class Rom(wiring.Component):
@@ -44,6 +59,11 @@ class Rom(wiring.Component):
         return self.shape.width * len(self.contents)
 
     def elaborate(self, platform):
+        family = family_of(platform)
+        if family != GENERIC and is_small(width=self.shape.width, depth=len(self.contents)):
+            return self._of(LutRom)
+        if family == ECP5:
+            return self._of(BlockRom)
         m = Module()
         m.submodules.memory = store = memory.Memory(shape=self.shape, depth=len(self.contents), init=self.contents)
         for port in range(self.ports):
@@ -51,6 +71,17 @@ class Rom(wiring.Component):
             data = Signal(self.shape, name=f"output{port}", reset_less=True)
             m.d.comb += [read.addr.eq(getattr(self, f"address{port}")), getattr(self, f"data{port}").eq(data)]
             m.d.sync += data.eq(read.data)
+        return m
+
+    def _of(self, kind: type[BlockRom] | type[LutRom]) -> Module:
+        """This memory as one of a family."""
+        m = Module()
+        m.submodules.memory = part = kind(width=self.shape.width, contents=self.contents, ports=self.ports)
+        for port in range(self.ports):
+            m.d.comb += [
+                getattr(part, f"address{port}").eq(getattr(self, f"address{port}")),
+                getattr(self, f"data{port}").eq(getattr(part, f"data{port}")),
+            ]
         return m
 
 
@@ -64,31 +95,89 @@ class Ram(wiring.Component):
     def __init__(self, *, shape: ShapeLike, depth: int):
         self.shape = Shape.cast(shape)
         self.depth = depth
-        super().__init__(
-            {
-                "address": In(index_shape(depth)),
-                "data": Out(self.shape),
-                "write_enable": In(1),
-                "write_address": In(index_shape(depth)),
-                "write_data": In(self.shape),
-            }
-        )
+        super().__init__(_ram_members(self.shape, depth))
 
     @property
     def bits(self) -> int:
         return self.shape.width * self.depth
 
     def elaborate(self, platform):
-        m = Module()
-        m.submodules.memory = store = memory.Memory(shape=self.shape, depth=self.depth, init=[])
-        write, read = store.write_port(), store.read_port()
-        data = Signal(self.shape, name="output", reset_less=True)
-        m.d.comb += [
-            write.en.eq(self.write_enable),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-            read.addr.eq(self.address),
-            self.data.eq(data),
-        ]
-        m.d.sync += data.eq(read.data)
-        return m
+        family = family_of(platform)
+        width, depth = self.shape.width, self.depth
+        if family == ECP5:
+            kind = LutRam if is_small(width=width, depth=depth) else BlockRam
+            return _delegated(self, kind(width=width, depth=depth))
+        return _inferred_ram(self)
+
+
+class SpramMemory(wiring.Component):
+    """Large memory without initial contents, loaded at run time.
+
+    On iCE40 UltraPlus it is made of the single-port memories of 16384 x 16 bits, of which a device has four; elsewhere
+    it is a :class:`Ram`. Reading a word that was never written gives an undefined word.
+
+    Latency: :data:`READ_LATENCY` cycles from `address` to `data`; a word written in cycle t is read with an `address` given
+    in cycle t + 1 or later. What is read with an `address` given in a cycle with `write_enable` is undefined.
+
+    Members
+    -------
+    address : In, what to read
+    data : Out, the word there
+    write_enable, write_address, write_data : In, what to write
+    """
+
+    def __init__(self, *, shape: ShapeLike, depth: int):
+        self.shape = Shape.cast(shape)
+        self.depth = depth
+        super().__init__(_ram_members(self.shape, depth))
+
+    @property
+    def bits(self) -> int:
+        return self.shape.width * self.depth
+
+    def elaborate(self, platform):
+        if family_of(platform) == ICE40:
+            return _delegated(self, Spram(width=self.shape.width, depth=self.depth))
+        return _delegated(self, Ram(shape=self.shape.width, depth=self.depth))
+
+
+def _ram_members(shape: Shape, depth: int) -> dict:
+    """Members of a memory of one write and one read port."""
+    return {
+        "address": In(index_shape(depth)),
+        "data": Out(shape),
+        "write_enable": In(1),
+        "write_address": In(index_shape(depth)),
+        "write_data": In(shape),
+    }
+
+
+def _delegated(outer: Ram | SpramMemory, part: wiring.Component) -> Module:
+    """A memory made of `part`, which has the same members without a sign."""
+    m = Module()
+    m.submodules.memory = part
+    m.d.comb += [
+        part.address.eq(outer.address),
+        part.write_enable.eq(outer.write_enable),
+        part.write_address.eq(outer.write_address),
+        part.write_data.eq(outer.write_data),
+        outer.data.eq(part.data),
+    ]
+    return m
+
+
+def _inferred_ram(outer: Ram) -> Module:
+    """A memory that synthesis finds a place for."""
+    m = Module()
+    m.submodules.memory = store = memory.Memory(shape=outer.shape, depth=outer.depth, init=[])
+    write, read = store.write_port(), store.read_port()
+    data = Signal(outer.shape, name="output", reset_less=True)
+    m.d.comb += [
+        write.en.eq(outer.write_enable),
+        write.addr.eq(outer.write_address),
+        write.data.eq(outer.write_data),
+        read.addr.eq(outer.address),
+        outer.data.eq(data),
+    ]
+    m.d.sync += data.eq(read.data)
+    return m

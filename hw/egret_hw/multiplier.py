@@ -1,10 +1,17 @@
-"""Portable signed multiplier with all of its pipeline registers."""
+"""Portable signed multipliers with all of their pipeline registers.
 
-from amaranth.hdl import Module, signed
+Every product of the design goes through here, so that a family's own block can take its place with the same latency.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .arithmetic import pipe
+from .blocks import ecp5_multiplier, ice40_multiplier
+from .blocks.ecp5_multiplier import Mult18x18
+from .blocks.family import ECP5, ICE40, family_of
+from .blocks.ice40_multiplier import Mac16, PairMac16
 
 MULTIPLY_LATENCY = 3
 """Cycles from the operands to the product: input, pipeline and output register."""
@@ -14,6 +21,9 @@ class Multiplier(wiring.Component):
     """Exact product of two signed numbers.
 
     Latency: :data:`MULTIPLY_LATENCY` cycles; throughput: one product per cycle. No rounding, no overflow.
+
+    On ECP5, operands of up to 18 bits take one MULT18X18D, one of up to 35 bits takes two; on iCE40 UltraPlus,
+    operands of up to 16 and 17 bits take one SB_MAC16. Wider ones, and all of them elsewhere, are left to synthesis.
 
     Members
     -------
@@ -29,6 +39,111 @@ class Multiplier(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        a, b = pipe(m, self.a, "a_in"), pipe(m, self.b, "b_in")
-        m.d.comb += self.product.eq(pipe(m, pipe(m, a * b, "pipeline"), "output"))
+        family = family_of(platform)
+        narrow, wide = sorted((self.a, self.b), key=len)
+        narrow_bits, wide_bits = len(narrow), len(wide)
+        limb_bits = ecp5_multiplier.OPERAND_BITS - 1
+        if family == ECP5 and wide_bits <= limb_bits + 1:
+            m.d.comb += self.product.eq(_mult18x18(m, "block", narrow, wide, pipeline=True))
+        elif family == ECP5 and narrow_bits <= limb_bits + 1 and wide_bits <= 2 * limb_bits + 1:
+            # The lower limb is unsigned, so a zero stands above it. The sum takes the place of the pipeline register.
+            low = _mult18x18(m, "low", narrow, Cat(wide[:limb_bits], Const(0, 1)).as_signed(), pipeline=False)
+            high = _mult18x18(m, "high", narrow, wide[limb_bits:].as_signed(), pipeline=False)
+            upper = pipe(m, high + (low >> limb_bits), "upper")
+            m.d.comb += self.product.eq(Cat(pipe(m, low[:limb_bits], "lower"), upper).as_signed())
+        elif (
+            family == ICE40
+            and narrow_bits <= ice40_multiplier.OPERAND_BITS
+            and wide_bits <= ice40_multiplier.OPERAND_BITS + 1
+        ):
+            m.submodules.block = block = Mac16(a_bits=narrow_bits, b_bits=wide_bits)
+            m.d.comb += [block.a.eq(narrow), block.b.eq(wide), self.product.eq(block.product)]
+        else:
+            m.d.comb += self.product.eq(_inferred(m, self.a, self.b, stages=MULTIPLY_LATENCY))
         return m
+
+
+class PairMultiplier(wiring.Component):
+    """Exact products of two signed weights with one signed value.
+
+    Where `2 * weight_bits + value_bits` is 17 or less, as with 4-bit weights and 9-bit values, both products come from
+    one multiplier of 18 x 18: the weights are packed as `weight1 * 2**s + weight0`, with s wide enough for a product.
+    A negative lower product takes one from the upper one, which the last stage gives back. On iCE40 UltraPlus, one
+    SB_MAC16 serves both weights up to 8 bits. Otherwise there are two multipliers.
+
+    Latency: :data:`MULTIPLY_LATENCY` cycles; throughput: two products per cycle. No rounding, no overflow.
+
+    Members
+    -------
+    weight0, weight1 : In, signed, `weight_bits`
+    value : In, signed, `value_bits`; with 9 bits not -256, which no event has and SB_MAC16 cannot take
+    product0, product1 : Out, signed, `weight_bits + value_bits`
+    """
+
+    def __init__(self, *, weight_bits: int, value_bits: int):
+        self.weight_bits = weight_bits
+        self.value_bits = value_bits
+        super().__init__(
+            {
+                "weight0": In(signed(weight_bits)),
+                "weight1": In(signed(weight_bits)),
+                "value": In(signed(value_bits)),
+                "product0": Out(signed(weight_bits + value_bits)),
+                "product1": Out(signed(weight_bits + value_bits)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        family = family_of(platform)
+        fits_block = (
+            self.weight_bits <= ice40_multiplier.PAIR_WEIGHT_BITS
+            and self.value_bits <= ice40_multiplier.PAIR_VALUE_BITS
+        )
+        if family == ICE40 and fits_block:
+            m.submodules.block = block = PairMac16(weight_bits=self.weight_bits, value_bits=self.value_bits)
+            wiring.connect(m, wiring.flipped(self), block)
+        elif family != ICE40 and 2 * self.weight_bits + self.value_bits < ecp5_multiplier.OPERAND_BITS:
+            self._packed(m, family)
+        else:
+            for number in range(2):
+                m.submodules[f"multiplier{number}"] = single = Multiplier(
+                    a_bits=self.weight_bits, b_bits=self.value_bits
+                )
+                m.d.comb += [
+                    single.a.eq(getattr(self, f"weight{number}")),
+                    single.b.eq(self.value),
+                    getattr(self, f"product{number}").eq(single.product),
+                ]
+        return m
+
+    def _packed(self, m: Module, family: str) -> None:
+        """Both products from one multiplier."""
+        shift = self.weight_bits + self.value_bits
+        packed = Signal(signed(shift + self.weight_bits + 1))
+        m.d.comb += packed.eq((self.weight1 << shift) + self.weight0)
+        if family == ECP5:
+            both = _mult18x18(m, "block", self.value, packed, pipeline=False)
+        else:
+            both = _inferred(m, self.value, packed, stages=MULTIPLY_LATENCY - 1)
+        lower = both[:shift].as_signed()
+        upper = both[shift:].as_signed()
+        m.d.comb += [
+            self.product0.eq(pipe(m, lower, "lower")),
+            self.product1.eq(pipe(m, (upper + (lower < 0))[:shift].as_signed(), "upper")),
+        ]
+
+
+def _mult18x18(m: Module, name: str, a: Value, b: Value, *, pipeline: bool) -> Value:
+    """Product of `a` and `b` from one MULT18X18D, 3 cycles later with the pipeline register, else 2."""
+    m.submodules[name] = block = Mult18x18(a_bits=len(a), b_bits=len(b), pipeline=pipeline)
+    m.d.comb += [block.a.eq(a), block.b.eq(b)]
+    return block.product
+
+
+def _inferred(m: Module, a: Value, b: Value, *, stages: int) -> Value:
+    """Product of `a` and `b` behind registers that synthesis may take into a multiplier."""
+    product = pipe(m, a, "a_in") * pipe(m, b, "b_in")
+    for name in ("pipeline", "output")[3 - stages :]:
+        product = pipe(m, product, name)
+    return product

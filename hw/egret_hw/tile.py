@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from egru.image import Layer
 
+from .counters import Counters, counters_layout
 from .event_encoder import EventEncoder
 from .geometry import LayerGeometry, layer_rows
 from .mac_array import MacArray
@@ -37,6 +38,7 @@ class Tile(wiring.Component):
     -------
     i : In, stream of tokens: input events, TICK, END, PASS
     o : Out, stream of tokens: the layer's events, TICK, END, PASS
+    counters : Out, :func:`~egret_hw.counters.counters_layout`
     """
 
     def __init__(self, *, layer: Layer, lanes: int, update_lanes: int, queue_depth: int, streams: int = 1):
@@ -79,6 +81,7 @@ class Tile(wiring.Component):
             {
                 "i": In(stream.Signature(token_layout(spec.inputs, self.input_value))),
                 "o": Out(stream.Signature(token_layout(spec.units, unsigned(spec.event_bits)))),
+                "counters": Out(counters_layout()),
             }
         )
 
@@ -107,6 +110,8 @@ class Tile(wiring.Component):
         )
         m.submodules.update = update = self.update
         m.submodules.encoder = encoder = self.encoder
+
+        m.submodules.counters = counters = Counters()
 
         connect(m, flipped(self.i), queue.i)
         connect(m, queue.o, scheduler.i)
@@ -137,6 +142,13 @@ class Tile(wiring.Component):
             update.step.eq(gather.sums_step),
             encoder.result_strobe.eq(update.result_strobe),
             encoder.result.eq(update.result),
+            counters.input_event.eq(fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch & ~fetch.i.payload.recurrent),
+            counters.recurrent_event.eq(fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch & fetch.i.payload.recurrent),
+            counters.strobe.eq(fetch.strobe),
+            counters.waiting.eq(queue.o.valid),
+            counters.blocked.eq(scheduler.blocked),
+            counters.stalled.eq(encoder.o.valid & ~encoder.o.ready),
+            self.counters.eq(counters.values),
             scheduler.read_done.eq(gather.done),
             scheduler.step_done.eq(encoder.done),
         ]

@@ -43,6 +43,7 @@ class TileScheduler(wiring.Component):
     read_done : In, from the gather: the closed bank was read
     step_done : In, from the encoder: a step's TICK was taken
     bank, step : Out, of the step closed last, held until `read_done`
+    blocked : Out, 1 = the input TICK waits for an update
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class TileScheduler(wiring.Component):
                 "step_done": In(1),
                 "bank": Out(1),
                 "step": Out(step_layout(streams=streams)),
+                "blocked": Out(1),
             }
         )
 
@@ -110,6 +112,7 @@ class TileScheduler(wiring.Component):
         ready_to_turn = complete & ~closing & self.jobs.ready
         close, skip, finish = Signal(), Signal(), Signal()
         m.d.comb += [
+            self.blocked.eq((tick | pass_) & (~complete | reading | (under_way == self.steps))),
             close.eq(tick & ready_to_turn & ~reading & (under_way != self.steps)),
             skip.eq(pass_ & ready_to_turn),
             finish.eq(end & self.jobs.ready),

