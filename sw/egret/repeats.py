@@ -39,8 +39,8 @@ class Repeat:
         return {
             "GRU": self.gru_accuracy,
             "float": self.quantised.float_test.accuracy,
-            "as quantised": self.quantised.post_training_test.accuracy,
-            "fine-tuned": self.quantised.test.accuracy,
+            "PTQ": self.quantised.post_training_test.accuracy,
+            "QAT": self.quantised.test.accuracy,
             "activity": self.quantised.test.mean_activity,
             "validation": figures["quantised"]["validation_accuracy"],
         }
@@ -67,9 +67,9 @@ def table_of(task: str, recipe: Recipe, bits: int, repeats: Sequence[Repeat]) ->
     """Make the table of all seeds, with mean and (sample) standard deviation."""
     rows = [r.row() for r in repeats]
     table = Table(title=f"{task}: test part, {recipe.units} units, {bits}-bit weights")
-    table.add_column("seed")
+    table.add_column("seed", no_wrap=True)
     for column in rows[0]:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     best = best_on_validation(repeats)
     for one, row in zip(repeats, rows, strict=True):
         mark = " *" if one is best else ""
@@ -79,7 +79,8 @@ def table_of(task: str, recipe: Recipe, bits: int, repeats: Sequence[Repeat]) ->
     if len(rows) > 1:
         table.add_row("deviation", *(f"{statistics.stdev(r[c] for r in rows):.2%}" for c in rows[0]))
     table.caption = (
-        "activity: share of units that fire per step, after fine-tuning. *: best on the validation part"
+        "accuracies on the test part: dense GRU, float, quantised after training (PTQ), fine-tuned (QAT); "
+        "activity of the last; validation accuracy of the last, by which * is best"
     )
     return table
 

@@ -43,7 +43,7 @@ def test_train_then_quantize_then_evaluate(as_digits, tmp_path, capsys, monkeypa
 def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsys):
     assert main(["seeds", "digits", "--seeds", "0,1", "--epochs", "2", "-o", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    for word in ("GRU", "float", "fine-tuned", "mean", "deviation"):
+    for word in ("GRU", "float", "PTQ", "QAT", "activity", "validation", "mean", "deviation"):
         assert word in shown
     assert (tmp_path / "out" / "digits-egru-1.egret").is_file()
 
@@ -71,6 +71,8 @@ def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsy
             "the image must take 3 inputs for this task, not 5",
         ),
         (["seeds", "digits", "--seeds", "0,0"], "seeds must differ"),
+        (["seeds", "digits", "-o", "other.egret"], "output directory other.egret must not be a file"),
+        (["seeds", "digits", "-o", "none/deep"], "output directory none must exist"),
         (["seeds", "digits", "--bits", "12"], "bits must be an integer 2..8, not 12"),
     ],
 )

