@@ -1,6 +1,6 @@
 """The lanes side by side, fed by one word of weights per cycle."""
 
-from amaranth.hdl import Module, Mux, ShapeLike, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -38,6 +38,7 @@ class MacArray(wiring.Component):
     strobe, close, word : In, from the weight fetch
     weights : In, L weights, lane 0 lowest
     closed : Out, 1 = the sums of the closed step are complete
+    empty : Out, 1 = no product is under way: sums asked for now are complete
     reading, read_bank, read_slots : In, 1 = that bank is being read; for each lane, the accumulator to read
     sums : Out, for each lane, its value
     """
@@ -59,6 +60,7 @@ class MacArray(wiring.Component):
                 "word": In(self.word_layout),
                 "weights": In(self.lanes * weight_bits),
                 "closed": Out(1),
+                "empty": Out(1),
                 "reading": In(1),
                 "read_bank": In(index_shape(banks)),
                 "read_slots": In(data.ArrayLayout(index_shape(self.slots), self.lanes)),
@@ -71,6 +73,11 @@ class MacArray(wiring.Component):
         value = pipe(m, self.word.value, "value", READ_LATENCY)
         # The word before the border went out one cycle earlier, so its sum can be read one cycle earlier as well.
         m.d.comb += self.closed.eq(strobe_pipe(m, self.close, "closing", PRODUCT_LATENCY + SUM_LATENCY - 1))
+
+        ages = [self.strobe]
+        for age in range(PRODUCT_LATENCY + SUM_LATENCY - 1):
+            ages.append(strobe_pipe(m, ages[-1], f"strobe_age{age + 1}", 1))
+        m.d.comb += self.empty.eq(~Cat(ages).any())
 
         # Lanes of one class hold the same gate in each word, so they share a tag.
         classes = GATES if isinstance(self.geometry, LayerGeometry) else 1

@@ -66,7 +66,7 @@ class NeuronUpdate(wiring.Component):
     result_strobe, result : Out, :func:`result_layout`
     """
 
-    LATENCY = 3 + READ_LATENCY + MULTIPLY_LATENCY + 2 + READ_LATENCY + 1 + MULTIPLY_LATENCY + 3
+    LATENCY = 2 + READ_LATENCY + MULTIPLY_LATENCY + 2 + READ_LATENCY + 1 + MULTIPLY_LATENCY + 2
 
     def __init__(self, *, layer: Layer, lanes: int, streams: int, sum_bits: int, sum_shift: int):
         self.layer = layer
@@ -134,18 +134,18 @@ class NeuronUpdate(wiring.Component):
         m.d.comb += bias_rom.address0.eq(pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY))
 
         # Stages, counted in cycles from the sums.
-        at_index = 3
+        at_index = 2
         at_gates = at_index + READ_LATENCY
         at_candidate_index = at_gates + MULTIPLY_LATENCY + 2
         at_candidate = at_candidate_index + READ_LATENCY
         at_state = at_candidate + 1 + MULTIPLY_LATENCY + 1
-        at_result = at_state + 2
+        at_result = at_state + 1
         if at_result != self.LATENCY:
             raise RuntimeError(f"the pipeline has {at_result} stages, not LATENCY = {self.LATENCY}")
 
         m.submodules.threshold = threshold_rom = self.thresholds.rom()
         thresholds = data.View(self.thresholds.layout, threshold_rom.data0)
-        m.d.comb += threshold_rom.address0.eq(numbers[at_state - READ_LATENCY])
+        m.d.comb += threshold_rom.address0.eq(numbers[at_state - 2 - READ_LATENCY])
         m.submodules.state = state = Ram(shape=lanes * _STATE_BITS, depth=self.groups * self.streams)
         m.d.comb += [
             state.address.eq(state_addresses[at_candidate - READ_LATENCY]),
@@ -167,16 +167,12 @@ class NeuronUpdate(wiring.Component):
             q_sum = self.seconds[lane]
             bias = [biases[lane][place] for place in range(4)]
 
-            # Sums, then biases with halves, then the narrowing shifts. z and r become table indices.
-            def total(sum_, has, offset, name, stage=stage):
-                counted = stage(Mux(has, sum_, 0), f"{name}_counted").shift_left(self.sum_shift)
-                return stage(counted + stage(offset, f"{name}_bias"), f"{name}_sum")
-
-            z_total = total(z_sum, self.step.has_any, bias[0], "z")
-            r_total = total(r_sum, self.step.has_any, bias[1], "r")
-            a_total = total(a_sum, self.step.has_input, bias[2], "a")
+            # Biases with halves, then the narrowing shifts. z and r become table indices.
+            z_total = stage(z_sum.shift_left(self.sum_shift) + bias[0], "z_sum")
+            r_total = stage(r_sum.shift_left(self.sum_shift) + bias[1], "r_sum")
+            a_total = stage(a_sum.shift_left(self.sum_shift) + bias[2], "a_sum")
             # Second sums are a cycle late; q is not needed before r has passed its table.
-            q_total = total(q_sum, stage(self.step.has_recurrent, "has_q"), stage(bias[3], "q_bias_wait"), "q")
+            q_total = stage(q_sum.shift_left(self.sum_shift) + stage(bias[3], "q_bias_wait"), "q_sum")
             z_index = stage(saturate(z_total.shift_right(self._gate_shift), k), "z_index")
             r_index = stage(saturate(r_total.shift_right(self._gate_shift), k), "r_index")
             a = stage(saturate(a_total.shift_right(self._narrow_shift), _NARROW_BITS), "a")
@@ -205,22 +201,26 @@ class NeuronUpdate(wiring.Component):
             m.submodules[f"keep_product{lane}"] = keep = Multiplier(a_bits=_GATE_BITS + 1, b_bits=_STATE_BITS + 1)
             m.d.comb += [keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)), keep.b.eq(difference)]
             moved = (keep.product + half(_GATE_BITS)).shift_right(_GATE_BITS)
+            waited = stage(g, "g_wait", MULTIPLY_LATENCY)
             potential = Signal(signed(_STATE_BITS), name=f"lane{lane}_potential", reset_less=True)
-            m.d.sync += potential.eq(stage(g, "g_wait", 1 + MULTIPLY_LATENCY) + moved)
+            # What is above the threshold, less 1: negative unless the unit fires, for equality does not. It
+            # is worked out beside the potential and not after it.
+            above = Signal(signed(_STATE_BITS + 1), name=f"lane{lane}_above", reset_less=True)
+            m.d.sync += [
+                potential.eq(stage(waited, "candidate_late") + moved),
+                above.eq(stage(waited - thresholds[lane][0] - 1, "candidate_above") + moved),
+            ]
+            fired = above >= 0
 
-            # Threshold: strictly above it a unit fires, pays the threshold, and sends its rounded potential.
-            threshold = thresholds[lane][0]
-            fired = stage(potential > threshold, "above")
-            kept = stage(potential, "kept")
-            paid = stage(potential - threshold, "paid")
-            value = stage(self._payload(potential), "value")
             # The last group may be part empty.
             always = (self.groups - 1) * lanes + lane < self.units
-            real = Const(1) if always else numbers[at_state + 1] != self.groups - 1
+            real = Const(1) if always else numbers[at_state] != self.groups - 1
             m.d.comb += [
                 self.result.fired[lane].eq(stage(fired & real, "fired")),
-                self.result["values"][lane].eq(stage(value, "payload")),
-                state.write_data.word_select(lane, _STATE_BITS).eq(stage(Mux(fired, paid, kept), "state")),
+                self.result["values"][lane].eq(stage(self._payload(potential), "payload")),
+                state.write_data.word_select(lane, _STATE_BITS).eq(
+                    stage(Mux(fired, above + 1, potential)[:_STATE_BITS], "state")
+                ),
             ]
         return m
 

@@ -24,7 +24,7 @@ class SumGather(wiring.Component):
     same lanes as its first ones. With 6P lanes or more they are read while the next group is, since those lanes are
     free then. With fewer, a group takes turns: for its first sums, up to L positions in each, and one for its second sums.
 
-    Latency: :data:`GATHER_LATENCY` cycles from `ahead` to `strobe`. Throughput: one group in `reads` cycles, 1 with 6P lanes or more.
+    Latency: `ahead` comes with `start` (or with the group's last turn but one); :data:`GATHER_LATENCY` cycles from `ahead` to `strobe`. Throughput: one group in `reads` cycles, 1 with 6P lanes or more.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class SumGather(wiring.Component):
     done : Out, 1 = the last read of a bank was asked for, so products may go there again
     ahead, ahead_group : Out, a group's number before its sums, for memories that go with it
     strobe, group, last : Out, 1 = `firsts` is valid; the group's number; whether it is the bank's last
-    firsts : Out, first sums of the group: 3k + g is gate g of its unit k; undefined beyond the last unit
+    firsts : Out, first sums of the group: 3k + g is gate g of its unit k; 0 where no event came, undefined beyond the last unit
     seconds : Out, one cycle later, the second sums of its candidates
     sums_step : Out, beside `firsts`, `step` as it was at the start
     """
@@ -90,11 +90,17 @@ class SumGather(wiring.Component):
         word = _Word(self.geometry, "word")
         offset = Signal(index_shape(lanes))
 
-        held_bank = Signal()
-        held_step = Signal(self.step.shape(), reset_less=True)
+        held_bank, held_step = Signal(), Signal(self.step.shape(), reset_less=True)
+        step_now = Signal(self.step.shape())
+        asking = Signal()  # reads of first sums
         with m.If(self.start):
             m.d.sync += [held_bank.eq(self.bank), held_step.eq(self.step)]
-        m.d.comb += [self.reading.eq(active | trailing), self.read_bank.eq(held_bank)]
+        m.d.comb += [
+            asking.eq(self.start | active),
+            self.reading.eq(asking | trailing),
+            self.read_bank.eq(Mux(self.start, self.bank, held_bank)),
+            step_now.eq(Mux(self.start, self.step, held_step)),
+        ]
 
         # From a group's last first sums to the next group's: what is left of the group's positions.
         step = size - (self.turns - 1) * lanes
@@ -103,27 +109,33 @@ class SumGather(wiring.Component):
         m.d.comb += [moved.eq(offset + step), wrap.eq(moved >= lanes)]
         last_turn = turn == self.reads - 1
         last_group = group == self.groups - 1
-        with m.If(self.start):
-            m.d.sync += [active.eq(1), group.eq(0), turn.eq(0), offset.eq(0)]
-            word.clear(m)
-        with m.Elif(active & last_turn):
+        with m.If(asking & last_turn):
             m.d.sync += [
                 turn.eq(0),
                 group.eq(group + 1),
-                active.eq(~last_group),
+                active.eq(1),
                 offset.eq(Mux(wrap, moved - lanes, moved)),
             ]
             with m.If(wrap):
                 word.advance(m)
-        with m.Elif(active):
-            m.d.sync += turn.eq(turn + 1)
+            if not self.overlapped:
+                with m.If(last_group):
+                    self._rewind(m, active, group, offset, word)
+            else:
+                with m.If(last_group):
+                    m.d.sync += active.eq(0)
+        with m.Elif(asking):
+            m.d.sync += [turn.eq(turn + 1), active.eq(1)]
             with m.If(turn < self.turns - 1):
                 word.advance(m)
         if self.overlapped:
-            m.d.sync += trailing.eq(active & last_group)
+            with m.If(trailing):
+                self._rewind(m, active, group, offset, word)
+        if self.overlapped:
+            m.d.sync += trailing.eq(asking & last_group)
             m.d.comb += self.done.eq(trailing)
         else:
-            m.d.comb += self.done.eq(active & last_turn & last_group)
+            m.d.comb += self.done.eq(asking & last_turn & last_group)
 
         # Addresses: lanes below the offset belong to the next word.
         for lane in range(lanes):
@@ -132,7 +144,7 @@ class SumGather(wiring.Component):
             if self.overlapped:  # lanes outside the group may read the second sums of the group before
                 reach = offset + size
                 mine = ((offset <= lane) & (reach > lane)) | (reach > lane + lanes)
-                slot = Mux(mine & active, first, Mux(below, word.second, word.previous_second))
+                slot = Mux(mine & asking, first, Mux(below, word.second, word.previous_second))
             else:
                 slot = Mux(turn == self.turns, Mux(below, word.next_second, word.second), first)
             m.d.comb += self.read_slots[lane].eq(slot)
@@ -142,36 +154,46 @@ class SumGather(wiring.Component):
         answer_turn = pipe(m, turn, "answer_turn", SUM_READ_LATENCY)
         # The strobe comes with the first sums' register, or so late that the second sums follow in the next cycle.
         if self.overlapped:
-            m.d.comb += self.ahead.eq(active)
+            m.d.comb += self.ahead.eq(asking)
         else:
-            m.d.comb += self.ahead.eq(active & (turn == self.reads - 2))
+            m.d.comb += self.ahead.eq(asking & (turn == self.reads - 2))
         m.d.comb += [
             self.ahead_group.eq(group),
             self.strobe.eq(strobe_pipe(m, self.ahead, "answer", GATHER_LATENCY)),
             self.group.eq(pipe(m, group, "answer_group", GATHER_LATENCY)),
             self.last.eq(pipe(m, last_group, "answer_last", GATHER_LATENCY)),
-            self.sums_step.eq(pipe(m, held_step, "answer_step", GATHER_LATENCY)),
+            self.sums_step.eq(pipe(m, step_now, "answer_step", GATHER_LATENCY)),
         ]
+
+        # A sum to which nothing was added counts as zero.
+        answer_step = pipe(m, step_now, "early_step", SUM_READ_LATENCY)
+        second_step = pipe(m, answer_step, "second_step") if self.overlapped else answer_step
+        counts = [answer_step.has_any, answer_step.has_any, answer_step.has_input]
 
         stride = gcd(step, lanes)
         offsets = list(range(0, lanes, stride))
         for place in range(size):
+            unit, gate = divmod(place, GATES)
             chosen = self._chosen(m, f"first{place}", answer_offset, offsets, place)
             held = Signal(self.sum_shape, name=f"first{place}_held", reset_less=True)
             with m.If(1 if self.overlapped else answer_turn == place // lanes):
-                m.d.sync += held.eq(chosen)
+                m.d.sync += held.eq(Mux(counts[gate], chosen, 0))
             m.d.comb += self.firsts[place].eq(held)
 
-            unit, gate = divmod(place, GATES)
             if gate == CANDIDATE:
                 # Overlapped, the offset has moved on to the next group by now.
                 behind = place - size if self.overlapped else place
                 chosen = self._chosen(m, f"second{unit}", answer_offset, offsets, behind)
                 held = Signal(self.sum_shape, name=f"second{unit}_held", reset_less=True)
                 with m.If(1 if self.overlapped else answer_turn == self.turns):
-                    m.d.sync += held.eq(chosen)
+                    m.d.sync += held.eq(Mux(second_step.has_recurrent, chosen, 0))
                 m.d.comb += self.seconds[unit].eq(held)
         return m
+
+    def _rewind(self, m: Module, active: Signal, group: Signal, offset: Signal, word: "_Word") -> None:
+        """Go back to the beginning of a bank, so that a start can ask at once."""
+        m.d.sync += [active.eq(0), group.eq(0), offset.eq(0)]
+        word.clear(m)
 
     def _chosen(self, m: Module, name: str, offset: Signal, offsets: list[int], place: int) -> Signal:
         """The sum of the lane that is `place` lanes behind `offset`."""
@@ -192,23 +214,18 @@ class _Word:
     def __init__(self, geometry: LayerGeometry, name: str):
         shape = index_shape(geometry.slots + 2)
         self.geometry = geometry
-        self.first = Signal(shape, name=f"{name}_first", reset_less=True)
-        self.next_first = Signal(shape, name=f"{name}_next_first", reset_less=True)
+        after = geometry.words if geometry.mixed else geometry.words + 1
+        self.first = Signal(shape, name=f"{name}_first")
+        self.next_first = Signal(shape, name=f"{name}_next_first", init=1)
         self.previous_second = Signal(shape, name=f"{name}_previous_second", reset_less=True)
-        self.second = Signal(shape, name=f"{name}_second", reset_less=True)
-        self.next_second = Signal(shape, name=f"{name}_next_second", reset_less=True)
-        self.phase = Signal(range(GATES), name=f"{name}_phase", reset_less=True)  # the number modulo 3
+        self.second = Signal(shape, name=f"{name}_second", init=geometry.words)
+        self.next_second = Signal(shape, name=f"{name}_next_second", init=after)
+        self.phase = Signal(range(GATES), name=f"{name}_phase")  # the number modulo 3
 
     def clear(self, m: Module) -> None:
         """Go to word 0."""
-        words = self.geometry.words
-        m.d.sync += [
-            self.first.eq(0),
-            self.next_first.eq(1),
-            self.second.eq(words),
-            self.next_second.eq(words if self.geometry.mixed else words + 1),
-            self.phase.eq(0),
-        ]
+        for register in (self.first, self.next_first, self.second, self.next_second, self.phase):
+            m.d.sync += register.eq(register.init)
 
     def advance(self, m: Module) -> None:
         """Go to the next word. Three words share a slot for second sums if lanes hold all gates in turn."""

@@ -130,7 +130,7 @@ class Tile(wiring.Component):
             macs.read_bank.eq(gather.read_bank),
             macs.read_slots.eq(gather.read_slots),
             gather.lane_sums.eq(macs.sums),
-            gather.start.eq(macs.closed),
+            gather.start.eq(macs.closed | scheduler.close_now),
             gather.bank.eq(scheduler.bank),
             gather.step.eq(scheduler.step),
             update.ahead_group.eq(gather.ahead_group),
@@ -149,6 +149,7 @@ class Tile(wiring.Component):
             counters.blocked.eq(scheduler.blocked),
             counters.stalled.eq(encoder.o.valid & ~encoder.o.ready),
             self.counters.eq(counters.values),
+            scheduler.lanes_empty.eq(fetch.idle & macs.empty),
             scheduler.read_done.eq(gather.done),
             scheduler.step_done.eq(encoder.done),
         ]

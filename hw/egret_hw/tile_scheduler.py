@@ -23,7 +23,8 @@ class TileScheduler(wiring.Component):
     END takes effect at once: recurrent events of the sequence that ended are dropped, sums that came of them do not count, and
     the stream's next step begins with a state of zero. PASS gives up a turn.
 
-    A border rides on the next row if there is one, so it takes no cycle of the lanes.
+    A border rides on the next row if there is one, so it takes no cycle of the lanes; when the lanes have
+    nothing to do it does not go through them at all.
     Throughput: one request per cycle. Latency: one cycle, so that a request, once made, stays as it is.
 
     Parameters
@@ -40,6 +41,8 @@ class TileScheduler(wiring.Component):
     recurrent : In, stream of recurrent tokens
     o : Out, stream of requests
     jobs : Out, stream of what the encoder sends: TICK, END, PASS
+    lanes_empty : In, 1 = no row is under way behind `o`
+    close_now : Out, 1 = the step closed, and since nothing is under way its sums are complete
     read_done : In, from the gather: the closed bank was read
     step_done : In, from the encoder: a step's TICK was taken
     bank, step : Out, of the step closed last, held until `read_done`
@@ -71,6 +74,8 @@ class TileScheduler(wiring.Component):
                 "recurrent": In(stream.Signature(token_layout(units, unsigned(event_bits)))),
                 "o": Out(stream.Signature(self.request)),
                 "jobs": Out(stream.Signature(job_layout())),
+                "lanes_empty": In(1),
+                "close_now": Out(1),
                 "read_done": In(1),
                 "step_done": In(1),
                 "bank": Out(1),
@@ -157,10 +162,13 @@ class TileScheduler(wiring.Component):
         with m.If(recurrent_tick):
             m.d.sync += recurrent_done.eq(1)
 
+        at_rest = self.lanes_empty & ~self.o.valid
+        m.d.sync += self.close_now.eq(0)
         with m.If(close):
             m.d.sync += [
                 reading.eq(1),
-                closing.eq(1),
+                closing.eq(~at_rest),
+                self.close_now.eq(at_rest),
                 filling.eq(~filling),
                 self.bank.eq(filling),
                 self.step.has_any.eq(~first),

@@ -70,6 +70,7 @@ class WeightFetch(wiring.Component):
     i : In, stream of :func:`row_request_layout`
     strobe : Out, 1 = `address` and `word` are valid in this cycle
     close : Out, 1 = the words of a step all went out before this cycle
+    idle : Out, 1 = no request is under way or waits
     address : Out, address in the weight memory
     word : Out, :func:`word_layout`
     """
@@ -83,6 +84,7 @@ class WeightFetch(wiring.Component):
                 "i": In(stream.Signature(self.request)),
                 "strobe": Out(1),
                 "close": Out(1),
+                "idle": Out(1),
                 "address": Out(index_shape(rows * words)),
                 "word": Out(word_layout(words=words, value=value, banks=banks)),
             }
@@ -134,6 +136,7 @@ class WeightFetch(wiring.Component):
         m.d.comb += [
             self.strobe.eq(current_valid & current.fetch),
             self.close.eq(opening & current.close),
+            self.idle.eq(~next_valid & ~current_valid),
             self.address.eq(address),
             self.word.word.eq(word),
             self.word.third.eq(third),

@@ -82,7 +82,9 @@ module DP16KD #(
     parameter [319:0] INITVAL_3D = 320'h0,
     parameter [319:0] INITVAL_3E = 320'h0,
     parameter [319:0] INITVAL_3F = 320'h0,
-    parameter GSR = "ENABLED"
+    /* verilator lint_off UNUSEDPARAM */
+    parameter GSR = "ENABLED"  // the global reset is not modelled
+    /* verilator lint_on UNUSEDPARAM */
 ) (
     input CLKA, CEA, OCEA, WEA, RSTA, CSA2, CSA1, CSA0,
     input ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0,

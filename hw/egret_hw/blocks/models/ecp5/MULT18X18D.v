@@ -8,7 +8,9 @@ module MULT18X18D #(
     parameter REG_INPUTB_CLK = "NONE",
     parameter REG_PIPELINE_CLK = "NONE",
     parameter REG_OUTPUT_CLK = "NONE",
-    parameter GSR = "ENABLED"
+    /* verilator lint_off UNUSEDPARAM */
+    parameter GSR = "ENABLED"  // the global reset is not modelled
+    /* verilator lint_on UNUSEDPARAM */
 ) (
     input CLK0, CE0, RST0, SIGNEDA, SIGNEDB, SOURCEA, SOURCEB,
     input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,
