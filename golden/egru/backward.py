@@ -31,7 +31,7 @@ class Saved(NamedTuple):
     z: Tensor  #: T x B x H, update gate after the sigmoid
     r: Tensor  #: T x B x H, reset gate after the sigmoid
     g: Tensor  #: T x B x H, candidate after the tanh
-    q_g: Tensor  #: T x B x H, R_g y[t-1] + b_hh_g (only read by reset="after")
+    gated: Tensor  #: T x B x H; reset="after": q_g = R_g y[t-1] + b_hh_g; "before": w = r * y[t-1]
     c_prev: Tensor  #: T x B x H, c[t-1], after its reset; row 0 is the initial state
     c_tilde: Tensor  #: T x B x H, potential before the reset
     o: Tensor  #: T x B x H, 1 where the unit fired, else 0
@@ -104,9 +104,9 @@ def backward_through_time(
 
         dr = dg*q_g*r*(1-r);    dq = (dz, dr, r*dg);   dy[t-1] += R^T dq
 
-    and for reset="before" (g = tanh(a_g + R_g (r*y[t-1]) + b))
+    and for reset="before" (g = tanh(a_g + R_g w + b), w = r*y[t-1])
 
-        u  = R_g^T dg;   dr = u*y[t-1]*r*(1-r);   dq = (dz, dr, dg)
+        u  = R_g^T dg;   dr = u*y[t-1]*r*(1-r);   dq = (dz, dr, dg);   dR_g += dg w^T
         dy[t-1] += R_z^T dz + R_r^T dr + r*u
 
     D is linear in Y, C and O, so its coefficients are formed for many steps at once.
@@ -182,7 +182,7 @@ def _linearise(saved: Saved, theta: Tensor, options: Options, block: slice) -> _
     gates = z.new_empty(z.shape[0], z.shape[1], 3, z.shape[2])
     torch.mul((saved.c_prev[block] - g).mul_(z), one_minus_z, out=gates[:, :, 0])
     if options.reset == "after":
-        torch.mul(candidate, slope_r.mul_(saved.q_g[block]), out=gates[:, :, 1])
+        torch.mul(candidate, slope_r.mul_(saved.gated[block]), out=gates[:, :, 1])
         torch.mul(candidate, r, out=gates[:, :, 2])
         return _Linear(h, of_y, of_c, candidate, gates, None)
     gates[:, :, 1] = 0.0
@@ -233,7 +233,7 @@ def _weight_gradients(
         grad_r = dq.t() @ y_prev.view(rows, units)
     else:
         grad_r_zr = d_zr.t() @ y_prev.view(rows, units)
-        grad_r = torch.cat((grad_r_zr, dq_g.t() @ (saved.r * y_prev).view(rows, units)))
+        grad_r = torch.cat((grad_r_zr, dq_g.t() @ saved.gated.view(rows, units)))
     grad_x = None
     if need_x:
         grad_x = torch.addmm(d_zr @ weight_ih[: 2 * units], da_g, weight_ih[2 * units :]).view_as(saved.x)

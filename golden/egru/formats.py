@@ -28,6 +28,10 @@ EVENT_BITS_RANGE = (2, 8)
 TABLE_BITS_RANGE = (4, 12)
 #: Largest number of inputs, units or classes.
 SIZE_MAX = 65535
+#: What a reset gate acts on: the recurrent sum ("after"), or the events before it ("before").
+RESETS = ("after", "before")
+#: What a unit that fired loses: its threshold at once, or its output in the next step.
+STATE_RESETS = ("threshold", "output")
 #: Largest ``max_steps``: with ``SIZE_MAX`` it keeps every sum of a network inside 64 bits.
 STEPS_MAX = 1 << 24
 

@@ -71,7 +71,7 @@ def forward_sequence(
     threshold_reset = options.state_reset == "threshold"
     recurrent = weight_hh.t()
     gates = torch.addmm(bias_ih, x.reshape(steps * batch, -1), weight_ih.t()).view(steps, batch, -1)
-    c, y, o, q_g = (gates.new_empty(n, batch, units) for n in (steps + 1, steps, steps, steps))
+    c, y, o, gated = (gates.new_empty(n, batch, units) for n in (steps + 1, steps, steps, steps))
     c_tilde = torch.empty_like(y) if threshold_reset else c[1:]
     c[0] = c0
     y_prev = y0
@@ -79,19 +79,19 @@ def forward_sequence(
     per_step = zip(
         gates[:, :, : 2 * units].unbind(),
         *(block.unbind() for block in gate_blocks),
-        *(values.unbind() for values in (q_g, c_tilde, o, y, c[:-1], c[1:])),
+        *(values.unbind() for values in (gated, c_tilde, o, y, c[:-1], c[1:])),
         strict=True,
     )
-    for zr_t, z_t, r_t, g_t, q_t, c_tilde_t, o_t, y_t, c_prev, c_t in per_step:
+    for zr_t, z_t, r_t, g_t, gated_t, c_tilde_t, o_t, y_t, c_prev, c_t in per_step:
         if after:
             q = torch.addmm(bias_hh, y_prev, recurrent)
-            q_t.copy_(q[:, 2 * units :])
+            gated_t.copy_(q[:, 2 * units :])
             zr_t.add_(q[:, : 2 * units]).sigmoid_()
-            g_t.addcmul_(r_t, q_t).tanh_()
+            g_t.addcmul_(r_t, gated_t).tanh_()
         else:
             zr_t.add_(torch.addmm(bias_hh[: 2 * units], y_prev, recurrent[:, : 2 * units])).sigmoid_()
-            torch.addmm(bias_hh[2 * units :], r_t * y_prev, recurrent[:, 2 * units :], out=q_t)
-            g_t.add_(q_t).tanh_()
+            torch.mul(r_t, y_prev, out=gated_t)
+            g_t.add_(torch.addmm(bias_hh[2 * units :], gated_t, recurrent[:, 2 * units :])).tanh_()
         torch.lerp(g_t, c_prev, z_t, out=c_tilde_t)
         if not threshold_reset:
             c_tilde_t.sub_(y_prev)
@@ -102,7 +102,7 @@ def forward_sequence(
         y_prev = y_t
     y.add_(0.0)  # a silent unit with a negative potential gave -0.0
     z, r, g = gate_blocks
-    return Saved(x, z, r, g, q_g, c[:-1], c_tilde, o, y, y0), c
+    return Saved(x, z, r, g, gated, c[:-1], c_tilde, o, y, y0), c
 
 
 class _Layer(torch.autograd.Function):

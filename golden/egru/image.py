@@ -21,9 +21,11 @@ from egru.formats import (
     EVENT_BITS_RANGE,
     FRAC_RANGE,
     NARROW_FRAC,
+    RESETS,
     SIZE_MAX,
     STATE_FRAC,
     STATE_MAX,
+    STATE_RESETS,
     STEPS_MAX,
     TABLE_BITS_RANGE,
     WEIGHT_BITS_RANGE,
@@ -93,7 +95,10 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """Sizes and formats of a layer. Bits and fractions are those of docs/numerics.md, section 2."""
+    """Sizes, variant and formats of a layer. Bits and fractions are those of docs/numerics.md, section 2.
+
+    ``reset`` is "after" or "before", ``state_reset`` "threshold" or "output": see section 3.
+    """
 
     inputs: int
     units: int
@@ -109,8 +114,8 @@ class LayerSpec:
     def __post_init__(self) -> None:
         _check_int("layer.inputs", self.inputs, 1, SIZE_MAX)
         _check_int("layer.units", self.units, 1, SIZE_MAX)
-        _check_choice("layer.reset", self.reset, ("after",))
-        _check_choice("layer.state_reset", self.state_reset, ("threshold",))
+        _check_choice("layer.reset", self.reset, RESETS)
+        _check_choice("layer.state_reset", self.state_reset, STATE_RESETS)
         _check_int("layer.input_weight_bits", self.input_weight_bits, *WEIGHT_BITS_RANGE)
         _check_int("layer.input_weight_frac", self.input_weight_frac, *FRAC_RANGE)
         _check_int("layer.recurrent_weight_bits", self.recurrent_weight_bits, *WEIGHT_BITS_RANGE)
@@ -134,9 +139,20 @@ class LayerSpec:
         return IntFormat(self.event_bits, self.event_bits, False)
 
     @property
+    def payload_shift(self) -> int:
+        """Bits of a state below the last bit of a payload (``15 - eb``)."""
+        return STATE_FRAC - self.event_bits
+
+    @property
+    def state_range(self) -> tuple[int, int]:
+        """Ends of the range that the state never leaves, whatever the weights."""
+        largest = self.event_format.hi << self.payload_shift
+        return -STATE_MAX - (largest if self.state_reset == "output" else 0), STATE_MAX
+
+    @property
     def threshold_range(self) -> tuple[int, int]:
         """Ends of a threshold's range: one payload step, so that a fired event is never 0, and 32767."""
-        return 1 << (STATE_FRAC - self.event_bits), STATE_MAX
+        return 1 << self.payload_shift, STATE_MAX
 
     def acc_frac(self, input_format: IntFormat) -> int:
         """Fraction of all sums of the layer (``fa``), where ``input_format`` arrives at it."""

@@ -27,11 +27,15 @@ class Trace:
     logits
         Integer logits: [B x] C in the modes ``mean`` (a sum over the steps) and ``last``, T x [B x] C in
         mode ``every``.
+    gated
+        Per layer with reset="before" the gated events w of each step, T x [B x] N, and None for one with
+        "after"; None altogether in a trace from a source that does not show them.
     """
 
     events: list[np.ndarray]
     states: list[np.ndarray]
     logits: np.ndarray
+    gated: list[np.ndarray | None] | None = None
 
 
 def decide(logits: np.ndarray) -> np.ndarray:
@@ -82,20 +86,23 @@ class IntegerNetwork:
         x, lengths = self._checked(x, lengths)
         steps = x.shape[0]
         alive = np.arange(steps)[:, None] < lengths  # T x B
-        events, states = [], []
+        events, states, gated = [], [], []
         arriving = np.where(alive[:, :, None], x, 0)
         for layer in self.image.layers:
-            arriving, state = _run_layer(layer, arriving)
-            arriving *= alive[:, :, None]
-            state *= alive[:, :, None]
+            results = _run_layer(layer, arriving)
+            for values in results:
+                values *= alive[:, :, None]
+            arriving, state, gated_events = results
             events.append(arriving)
             states.append(state)
+            gated.append(gated_events if layer.spec.reset == "before" else None)
         logits = self._read_out(arriving, alive, lengths)
         if single:
             events = [array[:, 0] for array in events]
             states = [array[:, 0] for array in states]
+            gated = [None if array is None else array[:, 0] for array in gated]
             logits = logits[..., 0, :]
-        return Trace(events, states, logits)
+        return Trace(events, states, logits, gated)
 
     def _checked(self, x, lengths) -> tuple[np.ndarray, np.ndarray]:
         x = np.asarray(x)
@@ -138,34 +145,42 @@ class IntegerNetwork:
         return (_product(events, readout.weight) + readout.bias) * alive[:, :, None]
 
 
-def _run_layer(layer: Layer, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Events and states (T x B x N) of one layer for its inputs x (T x B x I)."""
+def _run_layer(layer: Layer, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Events, states and gated events (T x B x N) of one layer for its inputs x (T x B x I)."""
     spec = layer.spec
     steps, batch = x.shape[:2]
-    k, fa, si, sh = spec.table_bits, layer.acc_frac, layer.input_shift, layer.recurrent_shift
+    units, k = spec.units, spec.table_bits
+    fa, si, sh = layer.acc_frac, layer.input_shift, layer.recurrent_shift
     half, payload_max = 1 << (k - 1), layer.event_format.hi
     sigmoid, tanh = layer.sigmoid.astype(np.int64), layer.tanh.astype(np.int64)
     theta = layer.threshold.astype(np.int64)
     bias = layer.bias.astype(np.int64)
 
-    c = np.zeros((batch, spec.units), np.int64)
-    y = np.zeros((batch, spec.units), np.int64)
-    events = np.zeros((steps, batch, spec.units), np.int64)
-    states = np.zeros((steps, batch, spec.units), np.int64)
+    c = np.zeros((batch, units), np.int64)
+    y = np.zeros((batch, units), np.int64)
+    events, states, gated = np.zeros((3, steps, batch, units), np.int64)
     input_weight = layer.input_weight.astype(np.float64)
-    recurrent_weight = layer.recurrent_weight.astype(np.float64)
+    gate_weight, candidate_weight = np.split(layer.recurrent_weight.astype(np.float64), [2 * units])
     for t in range(steps):
         az, ar, aa = np.split(_product(x[t], input_weight) << si, 3, axis=-1)
-        qz, qr, qq = np.split(_product(y, recurrent_weight) << sh, 3, axis=-1)
+        qz, qr = np.split(_product(y, gate_weight) << sh, 2, axis=-1)
         z = sigmoid[half + saturate_signed(round_shift(az + qz + bias[0], fa - (k - 4)), k)]
         r = sigmoid[half + saturate_signed(round_shift(ar + qr + bias[1], fa - (k - 4)), k)]
-        a = saturate_signed(round_shift(aa + bias[2], fa - NARROW_FRAC), NARROW_BITS)
-        q = saturate_signed(round_shift(qq + bias[3], fa - NARROW_FRAC), NARROW_BITS)
-        inner = (a << STATE_FRAC) + r * q
-        g = tanh[half + saturate_signed(round_shift(inner, STATE_FRAC + NARROW_FRAC - (k - 3)), k)]
+        if spec.reset == "after":
+            qq = _product(y, candidate_weight) << sh
+            a = saturate_signed(round_shift(aa + bias[2], fa - NARROW_FRAC), NARROW_BITS)
+            q = saturate_signed(round_shift(qq + bias[3], fa - NARROW_FRAC), NARROW_BITS)
+            index = round_shift((a << STATE_FRAC) + r * q, STATE_FRAC + NARROW_FRAC - (k - 3))
+        else:
+            gated[t] = round_shift(r * y, STATE_FRAC)
+            qq = _product(gated[t], candidate_weight) << sh
+            index = round_shift(aa + qq + bias[2] + bias[3], fa - (k - 3))
+        g = tanh[half + saturate_signed(index, k)]
         before = g + round_shift(z * (c - g), STATE_FRAC)
+        if spec.state_reset == "output":
+            before -= y << spec.payload_shift
         fired = before > theta
-        y = np.where(fired, np.minimum(payload_max, round_shift(before, STATE_FRAC - spec.event_bits)), 0)
-        c = np.where(fired, before - theta, before)
+        y = np.where(fired, np.minimum(payload_max, round_shift(before, spec.payload_shift)), 0)
+        c = np.where(fired, before - theta, before) if spec.state_reset == "threshold" else before
         events[t], states[t] = y, c
-    return events, states
+    return events, states, gated

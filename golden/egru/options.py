@@ -4,9 +4,7 @@ import math
 from dataclasses import dataclass
 
 from egru.errors import EgretError
-
-RESETS = ("after", "before")
-STATE_RESETS = ("threshold", "output")
+from egru.formats import RESETS, STATE_RESETS
 
 
 @dataclass(frozen=True)

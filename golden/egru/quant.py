@@ -15,7 +15,6 @@ from egru.errors import EgretError
 from egru.formats import BIAS_BITS, FRAC_RANGE, STATE_FRAC, WEIGHT_BITS_RANGE, IntFormat
 from egru.image import InputSpec, Layer, LayerSpec, NetworkImage, Readout, ReadoutSpec
 from egru.network import Network, NetworkOutput
-from egru.options import Options
 from egru.quant_layer import (
     LayerNumerics,
     QuantParameters,
@@ -30,6 +29,7 @@ from egru.tables import sigmoid_table, tanh_table
 _CALIBRATION_VALUES = 1 << 20
 
 _THRESHOLD = IntFormat(STATE_FRAC, STATE_FRAC, False)
+_STATE = IntFormat(STATE_FRAC + 1, STATE_FRAC, True)
 
 
 class QuantNetwork(nn.Module):
@@ -61,7 +61,6 @@ class QuantNetwork(nn.Module):
         readout_spec: ReadoutSpec,
     ) -> None:
         super().__init__()
-        _check_options(network.egru.options)
         self.egru = copy.deepcopy(network.egru)
         self.readout = copy.deepcopy(network.readout)
         self.readout_mode = network.readout_mode
@@ -85,7 +84,7 @@ class QuantNetwork(nn.Module):
         Parameters
         ----------
         network
-            With reset="after" and state_reset="threshold".
+            The network; any of its variants.
         input_format, calibration
             Either the format of the network input, or real inputs (a tensor or array whose last axis is the
             input, or an iterable of such) for which the best format of ``input_bits`` bits is chosen:
@@ -102,8 +101,7 @@ class QuantNetwork(nn.Module):
         Raises
         ------
         EgretError
-            If an argument is out of range, the network's options are not supported, or a parameter or
-            calibration value is not finite.
+            If an argument is out of range, or a parameter or calibration value is not finite.
         """
         if input_format is None and calibration is not None:
             fmt = choose_input_format(calibration, input_bits)
@@ -123,6 +121,8 @@ class QuantNetwork(nn.Module):
             LayerSpec(
                 inputs=egru.input_size if k == 0 else egru.hidden_size,
                 units=egru.hidden_size,
+                reset=egru.options.reset,
+                state_reset=egru.options.state_reset,
                 input_weight_bits=bits[0],
                 recurrent_weight_bits=bits[1],
                 event_bits=event_bits,
@@ -193,7 +193,7 @@ class QuantNetwork(nn.Module):
             numerics = self._numerics(k, x.device)
             out = quant_layer(
                 values,
-                quantise(c[k], IntFormat(16, STATE_FRAC, True), "state c").to(x.dtype),
+                quantise(c[k], _STATE, "state c", numerics.spec.state_range[0]).to(x.dtype),
                 quantise(y[k], numerics.spec.event_format, "state y").to(x.dtype),
                 self._quantised(k, quantise),
                 numerics,
@@ -264,6 +264,13 @@ class QuantNetwork(nn.Module):
             raise EgretError(
                 f"formats are for layers of (inputs, units) {shapes}, and the network has {expected}"
             )
+        variant = (egru.options.reset, egru.options.state_reset)
+        for spec in layers:
+            if (spec.reset, spec.state_reset) != variant:
+                raise EgretError(
+                    f"formats are for (reset, state_reset) {(spec.reset, spec.state_reset)}, "
+                    f"and the network has {variant}"
+                )
         if (readout.classes, readout.mode) != (self.readout.out_features, self.readout_mode):
             raise EgretError(
                 f"formats are for {readout.classes} classes in mode {readout.mode!r}, and the network has "
@@ -322,13 +329,6 @@ class QuantNetwork(nn.Module):
                 "smaller weights or shorter sequences are needed"
             )
         return (events.sum(0) @ weight.t() + count * bias) / count
-
-
-def _check_options(options: Options) -> None:
-    for name, supported in (("reset", "after"), ("state_reset", "threshold")):
-        value = getattr(options, name)
-        if value != supported:
-            raise EgretError(f"{name} must be {supported!r} for a quantised network, not {value!r}")
 
 
 def _array(integers: Tensor) -> np.ndarray:

@@ -1,13 +1,13 @@
 """The integer model of one layer as a differentiable function (docs/numerics.md, section 3).
 
-Forward it computes the very integers of `egru.integer`; backward it is straight-through: roundings
-have slope 1, the slopes of sigmoid and tanh follow from the table entries used, and a spike has the surrogate
+Forward it computes the very integers of `egru.integer`; backward it is straight-through: roundings,
+that of a gated event included, have slope 1, the slopes of sigmoid and tanh follow from the table entries used, and a spike has the surrogate
 gradient of `egru.backward`.
 
 Integers are carried by floating point, since that is what matrix products and autograd are fast with. It
 loses nothing: every intermediate value is an integer times a power of two, of less than 53 bits. The
 largest are sums: at most 65535 terms (egru.formats.SIZE_MAX) below 2^15, shifted by 20 at most, and a
-bias of 32 bits. Recurrent and input products run in float32 where the weights at hand prove that 24 bits
+biases of 32 bits. Recurrent and input products run in float32 where the weights at hand prove that 24 bits
 hold every partial sum.
 """
 
@@ -129,67 +129,79 @@ def exact_sequence(
     spec, input_format, sigmoid, tanh, _ = numerics
     steps, batch, _ = x.shape
     units, k = spec.units, spec.table_bits
+    after, subtract_output = spec.reset == "after", spec.state_reset == "output"
     weight_ih, weight_hh = (values.double() for values in parameters[:2])
     bias, theta = parameters.bias.double(), parameters.theta.double() * 2.0**STATE_FRAC
 
     # Real sums are the integer sums of the page times 2^-fa. Rounding them at a table's or the narrowed
     # sum's fraction f is floor(sum * 2^f + 1/2); 2^f goes into the operands.
     at_table, at_narrow, at_tanh = 2.0 ** (k - 4), 2.0**NARROW_FRAC, 2.0 ** (k - 3)
-    scale = torch.tensor([at_table, at_table, at_narrow], dtype=torch.float64, device=x.device)
+    at_candidate = at_narrow if after else at_tanh
+    scale = torch.tensor([at_table, at_table, at_candidate], dtype=torch.float64, device=x.device)
     scale = scale.repeat_interleave(units)
     middle = 2.0 ** (k - 1)  # entry of index 0
     last = 2.0**k - 1
+    offset_a = bias[2] * at_narrow if after else (bias[2] + bias[3]) * at_tanh + middle
 
     largest = max(-input_format.lo, input_format.hi)
     kind = _product_dtype(weight_ih * 2.0**spec.input_weight_frac, largest)
     rows = x.reshape(steps * batch, -1).to(kind)
     pre = (rows @ weight_ih.t().to(kind)).double().view(steps, batch, 3 * units).mul_(scale)
-    pre += torch.cat((bias[0] * at_table + middle, bias[1] * at_table + middle, bias[2] * at_narrow)) + 0.5
+    pre += torch.cat((bias[0] * at_table + middle, bias[1] * at_table + middle, offset_a)) + 0.5
+    a = pre[:, :, 2 * units :]
     narrow_lo, narrow_hi = -(2.0 ** (NARROW_BITS - 1)), 2.0 ** (NARROW_BITS - 1) - 1
-    # a and q are at fraction NARROW_FRAC, r at STATE_FRAC; the index at k - 3
-    a = pre[:, :, 2 * units :].floor_().clamp_(narrow_lo, narrow_hi)
-    a.mul_(at_tanh / at_narrow).add_(middle + 0.5)
+    if after:
+        # a and q are at fraction NARROW_FRAC, r at STATE_FRAC; the index at k - 3
+        a.floor_().clamp_(narrow_lo, narrow_hi).mul_(at_tanh / at_narrow).add_(middle + 0.5)
     r_times_q = at_tanh / at_narrow * 2.0**-STATE_FRAC
     bias_q = bias[3] * at_narrow + 0.5
     half = torch.full((), 0.5, dtype=torch.float64, device=x.device)
-    payload_step, payload_max = 2.0 ** (spec.event_bits - STATE_FRAC), float(spec.event_format.hi)
+    payload_step, payload_max = 2.0**-spec.payload_shift, float(spec.event_format.hi)
 
     # From here on y, c and theta are integers.
     kind = _product_dtype(weight_hh * 2.0**spec.recurrent_weight_frac, payload_max)
     recurrent = (weight_hh.t() * 2.0**-spec.event_bits * scale).to(kind).contiguous()
+    if not after:
+        recurrent, recurrent_g = (part.contiguous() for part in recurrent.split((2 * units, units), 1))
     gates = x.new_empty(steps, batch, 2 * units)
-    kept_g, kept_q, kept_before, kept_o, kept_y = x.new_empty(5, steps, batch, units)
+    kept_g, kept_gated, kept_before, kept_o, kept_y = x.new_empty(5, steps, batch, units)
     kept_c = x.new_empty(steps + 1, batch, units)
-    c, y = c0.double() * 2.0**STATE_FRAC, (y0.double() * 2.0**spec.event_bits).to(kind)
+    c, y = c0.double() * 2.0**STATE_FRAC, y0.double() * 2.0**spec.event_bits
     kept_c[0] = c
-    kept = (gates, kept_g, kept_q, kept_before, kept_o, kept_y, kept_c[1:])
+    kept = (gates, kept_g, kept_gated, kept_before, kept_o, kept_y, kept_c[1:])
     per_step = zip(
         pre[:, :, : 2 * units].unbind(), a.unbind(), *(values.unbind() for values in kept), strict=True
     )
-    for pre_t, a_t, gates_t, g_t, q_t, before_t, o_t, y_t, c_t in per_step:
-        sums = (y @ recurrent).double()
+    for pre_t, a_t, gates_t, g_t, gated_t, before_t, o_t, y_t, c_t in per_step:
+        sums = (y.to(kind) @ recurrent).double()
         zr = _look_up(sigmoid, sums[:, : 2 * units].add_(pre_t).clamp_(0.0, last))
         z, r = zr[:, :units], zr[:, units:]
-        q = sums[:, 2 * units :].add_(bias_q).floor_().clamp_(narrow_lo, narrow_hi)
-        g = _look_up(tanh, torch.addcmul(a_t, r, q, value=r_times_q).clamp_(0.0, last))
+        if after:
+            gated = sums[:, 2 * units :].add_(bias_q).floor_().clamp_(narrow_lo, narrow_hi)
+            entry = torch.addcmul(a_t, r, gated, value=r_times_q)
+        else:
+            gated = torch.addcmul(half, r, y, value=2.0**-STATE_FRAC).floor_()
+            entry = (gated.to(kind) @ recurrent_g).double().add_(a_t)
+        g = _look_up(tanh, entry.clamp_(0.0, last))
         before = torch.addcmul(half, z, c - g, value=2.0**-STATE_FRAC).floor_().add_(g)
+        if subtract_output:
+            before.sub_(y, alpha=2**spec.payload_shift)
         fired = (before - theta).clamp_(0.0, 1.0)  # of integers, so 1 if before > theta, else 0
-        payload = (before * payload_step).add_(0.5).floor_().clamp_(max=payload_max).mul_(fired)
-        c = torch.addcmul(before, fired, theta, value=-1.0)
-        y = payload.to(kind)
+        y = (before * payload_step).add_(0.5).floor_().clamp_(max=payload_max).mul_(fired)
+        c = before if subtract_output else torch.addcmul(before, fired, theta, value=-1.0)
         gates_t.copy_(zr)
         g_t.copy_(g)
-        q_t.copy_(q)
+        gated_t.copy_(gated)
         before_t.copy_(before)
         o_t.copy_(fired)
-        y_t.copy_(payload)
+        y_t.copy_(y)
         c_t.copy_(c)
     for values in (gates, kept_g, kept_before, kept_c):
         values.mul_(2.0**-STATE_FRAC)
-    kept_q.mul_(2.0**-NARROW_FRAC)
+    kept_gated.mul_(2.0 ** -(NARROW_FRAC if after else spec.event_bits))
     kept_y.mul_(2.0**-spec.event_bits).add_(0.0)  # -0.0 of a silent unit becomes 0.0
     z, r = gates[:, :, :units], gates[:, :, units:]
-    saved = Saved(x, z, r, kept_g, kept_q, kept_c[:-1], kept_before, kept_o, kept_y, y0.to(x.dtype))
+    saved = Saved(x, z, r, kept_g, kept_gated, kept_c[:-1], kept_before, kept_o, kept_y, y0.to(x.dtype))
     return saved, kept_c
 
 

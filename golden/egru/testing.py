@@ -34,6 +34,8 @@ def random_image(
     table_bits: int | None = None,
     threshold: tuple[float, float] = (0.0, 0.5),
     activity: float | None = None,
+    reset: str = "after",
+    state_reset: str = "threshold",
     extreme: bool = False,
     random_tables: bool = False,
     name: str = "random",
@@ -59,8 +61,11 @@ def random_image(
         Range of the thresholds as real numbers; the valid range cuts it. (1.0, 1.0) silences every unit.
     activity
         If given, this share of the units of every layer, chosen at random, fires in every step whatever
-        comes in, and the others never do: 0.0 is silence, 1.0 the heaviest load there is. Exact
-        unless ``random_tables``.
+        comes in, and the others never do: 0.0 is silence, 1.0 the heaviest load there is. With
+        state_reset="output", where an event costs its unit the next step's potential, it is in every other
+        step, the first included. Exact unless ``random_tables``.
+    reset, state_reset
+        Variant of every layer.
     extreme
         Draw every weight from the two ends of its range.
     random_tables
@@ -96,6 +101,8 @@ def random_image(
         spec = LayerSpec(
             inputs=size,
             units=count,
+            reset=reset,
+            state_reset=state_reset,
             input_weight_bits=weight.bits,
             input_weight_frac=weight.frac,
             recurrent_weight_bits=recurrent.bits,
@@ -148,7 +155,9 @@ def _with_activity(rng: np.random.Generator, layer: Layer, activity: float) -> L
     """Replace biases and thresholds: some units always fire, the others never do.
 
     A unit that is to fire has z = 0.00034, r anything, and a candidate near 1: its sums are held beyond the
-    ends of the tables by biases larger than any sum of products, so c~ is near 1 in every step.
+    ends of the tables by biases larger than any sum of products, so c~ is near 1 in every step. With
+    state_reset="output" it is so in every other step: between them the largest payload is subtracted, and
+    what is left is less than a payload's step, so below any threshold.
     """
     spec, count = layer.spec, layer.spec.units
     on = np.zeros(count, bool)
@@ -205,14 +214,22 @@ def first_difference(expected: Trace, found: Trace) -> str | None:
     """Name the first place where two traces differ, in the order of the steps; None if they are the same.
 
     Arrays may be anything that numpy turns into arrays. Traces of different shapes, or without a single step,
-    never count as the same.
+    never count as the same. Gated events are compared if both traces have them.
     """
     if len(expected.events) != len(found.events) or len(expected.states) != len(found.states):
         return f"layers: expected {len(expected.events)}, found {len(found.events)}"
+    kinds = ["events", "states"]
+    if expected.gated is not None and found.gated is not None:
+        have, got = ([w is not None for w in trace.gated] for trace in (expected, found))
+        if have != got:
+            return f"gated events: expected of layers {np.flatnonzero(have)}, found {np.flatnonzero(got)}"
+        kinds.insert(0, "gated")
     places: list[tuple[str, np.ndarray, np.ndarray]] = []
-    for kind in ("events", "states"):
-        for k, (a, b) in enumerate(zip(getattr(expected, kind), getattr(found, kind), strict=True)):
-            places.append((f"{kind} of layer {k}", np.asarray(a), np.asarray(b)))
+    for k in range(len(expected.events)):
+        for kind in kinds:
+            a, b = getattr(expected, kind)[k], getattr(found, kind)[k]
+            if a is not None:
+                places.append((f"{kind} of layer {k}", np.asarray(a), np.asarray(b)))
     places.append(("logits", np.asarray(expected.logits), np.asarray(found.logits)))
     first = None
     for name, a, b in places:

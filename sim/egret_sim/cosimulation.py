@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ import numpy as np
 from egret_sim import harness
 from egret_sim.build import Simulation, SimulationError, build, build_root
 from egret_sim.scoreboard import LOGITS, GoldenTrace, Scoreboard
-from egret_sim.tokens import sequence_tokens
+from egret_sim.tokens import END
+from egret_sim.turns import encode, plan
 
 #: Cycles without any token after which a run is given up, unless the caller knows better.
 DEFAULT_PATIENCE_CYCLES = 20_000
@@ -60,7 +61,8 @@ class Progress:
 class Outcome:
     """What came of a run.
 
-    ``cycles`` runs from reset to the last END; ``sequence_ends`` holds the cycle of each END of the logits.
+    ``cycles`` runs from reset to the last END; ``sequence_ends`` holds the cycle of each END of the logits,
+    and ``done`` the numbers of the sequences that they belong to.
     ``timeout`` says what the run was waiting for when it stood still, and ``problem`` what else went wrong.
     """
 
@@ -68,6 +70,7 @@ class Outcome:
     cycles: int
     seconds: float
     sequence_ends: list[int]
+    done: list[int]
     finished: bool
     timeout: str | None
     problem: str | None
@@ -135,9 +138,10 @@ def run_bench(
     simulation: Simulation,
     sidecar: Mapping[str, Any],
     sequences: Sequence[np.ndarray],
-    traces: Iterable[GoldenTrace],
+    traces: Sequence[GoldenTrace],
     *,
     every: bool = False,
+    streams: int = 1,
     seed: int = 0,
     stalls: Stalls | None = None,
     patience: int = DEFAULT_PATIENCE_CYCLES,
@@ -156,9 +160,11 @@ def run_bench(
     sequences
         Integer arrays, steps x inputs.
     traces
-        The golden trace of each of them (a container).
+        The golden trace of each of them.
     every
         Whether the readout answers in every step.
+    streams
+        Sequences whose steps take turns, as many as the accelerator was built for.
     seed
         Of the stalls: the same seed gives the same run, cycle for cycle.
     stalls
@@ -179,6 +185,9 @@ def run_bench(
     """
     ports = harness.layouts(sidecar)
     taps = harness.tap_names(sidecar)
+    if len(traces) != len(sequences):
+        raise ValueError(f"each of {len(sequences)} sequences must have a trace, but there are {len(traces)}")
+    turns = plan([len(x) for x in sequences], streams)
     kept = directory
     if directory is None:
         runs = build_root() / "runs"
@@ -187,8 +196,7 @@ def run_bench(
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("stop", "status.json", *(f"{name}.bin" for name in (LOGITS, *taps))):
         (directory / name).unlink(missing_ok=True)
-    words = [sequence_tokens(ports["events"], x) for x in sequences]
-    np.save(directory / "stimulus.npy", np.concatenate(words) if words else np.zeros(0, np.uint64))
+    np.save(directory / "stimulus.npy", encode(ports["events"], sequences, turns))
     settings = {
         "taps": taps,
         "sequences": len(sequences),
@@ -199,7 +207,7 @@ def run_bench(
     }
     (directory / "settings.json").write_text(json.dumps(settings))
 
-    board = Scoreboard(traces, layers=len(taps), every=every)
+    board = Scoreboard(traces, turns, layers=len(taps), every=every)
     readers = {name: _Reader(directory / f"{name}.bin") for name in (LOGITS, *taps)}
     ends: list[int] = []
 
@@ -211,7 +219,7 @@ def run_bench(
             kind, index, value = ports[name].decode(rows[:, 0])
             cycles = rows[:, 1].astype(np.int64)
             if name == LOGITS:
-                ends.extend(cycles[kind == 2].tolist())
+                ends.extend(cycles[kind == END].tolist())
             board.feed(name, kind, index, value, cycles)
 
     started = time.monotonic()
@@ -243,6 +251,7 @@ def run_bench(
         cycles=ends[-1] + 1 if ends else status["cycle"],
         seconds=time.monotonic() - started,
         sequence_ends=ends,
+        done=[turn.sequence for turn in turns if turn.kind == END][: len(ends)],
         finished=status["finished"],
         timeout=status.get("stuck"),
         problem=status.get("broken"),

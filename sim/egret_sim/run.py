@@ -162,6 +162,7 @@ def simulate(
         sequences,
         traces,
         every=image.readout.spec.mode == "every",
+        streams=built.sidecar["parameters"]["streams"],
         seed=seed,
         stalls=stalls,
         patience=patience_cycles(built.sidecar),
@@ -170,8 +171,8 @@ def simulate(
         stop_at_mismatch=stop_at_mismatch,
     )
     parameters = built.sidecar["parameters"]
-    done = len(outcome.sequence_ends)
-    work = work_of(image, sequences[:done], [traces[number] for number in range(done)])
+    done = outcome.done
+    work = work_of(image, [sequences[number] for number in done], [traces[number] for number in done])
     return Report(
         name=image.name,
         outcome=outcome,

@@ -15,7 +15,8 @@ from typing import Protocol
 
 import numpy as np
 
-from egret_sim.tokens import END, EVENT, KIND_NAMES, TICK
+from egret_sim.tokens import END, EVENT, KIND_NAMES, PASS, TICK
+from egret_sim.turns import Turn
 
 #: Name of the stream of logits; the streams of the layers are tap0, tap1, ...
 LOGITS = "logits"
@@ -39,12 +40,15 @@ class GoldenTrace(Protocol):
 class Mismatch:
     """One disagreement. ``layer`` is a number, or "readout"; ``unit`` of a readout is a class.
 
+    ``turn`` is the place in the order of all steps, None behind the last of them. ``sequence`` is None there,
+    and where a turn was to be passed.
     ``step`` is None for logits that come once, at the end of a sequence. ``unit`` is None where the
     disagreement is about the protocol, not about a value. ``cycle`` is the cycle in which the token came that
     showed it, for finding the place in a waveform.
     """
 
-    sequence: int
+    turn: int | None
+    sequence: int | None
     layer: int | str
     step: int | None
     unit: int | None
@@ -53,12 +57,28 @@ class Mismatch:
     cycle: int | None = None
 
     def __str__(self) -> str:
-        place = f"sequence {self.sequence}, layer {self.layer}, "
-        place += "after the last step" if self.step is None else f"step {self.step}"
+        if self.sequence is None:
+            place = f"layer {self.layer}, "
+            place += "behind the last sequence" if self.turn is None else f"turn {self.turn}"
+        else:
+            place = f"sequence {self.sequence}, layer {self.layer}, "
+            place += "after the last step" if self.step is None else f"step {self.step}"
         if self.unit is not None:
             place += f", {'class' if self.layer == 'readout' else 'unit'} {self.unit}"
         at = "" if self.cycle is None else f" (cycle {self.cycle})"
         return f"{place}: expected {self.expected}, got {self.got}{at}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """What comes up to a token that is no EVENT, and that token: a step and its TICK, or a border.
+
+    ``expected`` holds the values; None where no event may come. ``stepless`` are logits that come once.
+    """
+
+    turn: Turn
+    expected: np.ndarray | None
+    stepless: bool = False
 
 
 @dataclass
@@ -67,7 +87,7 @@ class StreamCheck:
 
     ``compared`` counts values compared with the golden model: one per unit and step (silence is a value,
     too), or one per logit. ``broken`` is set by a breach of the protocol, after which the stream is not read
-    on. A stream that is ``stepless`` answers once in a sequence.
+    on. ``done`` is set when all that was expected has come.
     """
 
     layer: int | str
@@ -75,48 +95,52 @@ class StreamCheck:
     mismatched: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)
     broken: bool = False
-    sequence: int = 0
-    step: int = 0
     done: bool = False
-    stepless: bool = False
 
-    def report(self, unit: int | None, expected: str, got: str, cycle: int | None) -> None:
-        """Note a mismatch at the current step."""
+    def report(
+        self, group: Group | None, unit: int | None, expected: str, got: str, cycle: int | None
+    ) -> None:
+        """Note a mismatch."""
         self.mismatched += 1
         if len(self.mismatches) < KEPT_MISMATCHES:
-            step = None if self.stepless else self.step
-            self.mismatches.append(Mismatch(self.sequence, self.layer, step, unit, expected, got, cycle))
+            turn = group.turn if group else None
+            of_sequence = turn is not None and turn.kind != PASS
+            mismatch = Mismatch(
+                turn=turn.number if turn else None,
+                sequence=turn.sequence if turn and of_sequence else None,
+                layer=self.layer,
+                step=turn.step if group and turn and of_sequence and not group.stepless else None,
+                unit=unit,
+                expected=expected,
+                got=got,
+                cycle=cycle,
+            )
+            self.mismatches.append(mismatch)
 
-    def breach(self, expected: str, got: str, cycle: int | None) -> None:
+    def breach(self, group: Group | None, expected: str, got: str, cycle: int | None) -> None:
         """Note a breach of the protocol: nothing that follows can be told apart."""
-        self.report(None, expected, got, cycle)
+        self.report(group, None, expected, got, cycle)
         self.broken = True
 
 
 class StreamComparator:
-    """Compares one stream. Tokens are fed in pieces of any size; a step is compared once it is closed."""
+    """Compares one stream. Tokens are fed in pieces of any size; a group is compared once it is closed."""
 
-    def __init__(
-        self, layer: int | str, expected: Iterator[np.ndarray], *, ordered: bool, ticks: bool
-    ) -> None:
-        """Prepare to compare; ``expected`` yields one array per sequence, steps x size.
+    def __init__(self, layer: int | str, groups: Iterator[Group], *, ordered: bool) -> None:
+        """Prepare to compare with ``groups``, in their order.
 
         ``ordered``: every index must come, in ascending order, and 0 is a value like any other (logits).
-        Otherwise only the non-zero ones come, in any order. ``ticks``: each step closes with TICK; otherwise
-        a sequence is one step, closed by its END.
+        Otherwise only the non-zero ones come, in any order (events).
         """
-        self.check = StreamCheck(layer, stepless=not ticks)
-        self._expected = expected
+        self.check = StreamCheck(layer)
+        self._groups = groups
         self._ordered = ordered
-        self._ticks = ticks
-        self._table: np.ndarray | None = None
         self._rest = [np.zeros(0, np.int64) for _ in range(4)]
         self._advance()
 
     def _advance(self) -> None:
-        self._table = next(self._expected, None)
-        self.check.step = 0
-        self.check.done = self._table is None
+        self._group = next(self._groups, None)
+        self.check.done = self._group is None
 
     def feed(self, kind: np.ndarray, index: np.ndarray, value: np.ndarray, cycle: np.ndarray) -> None:
         """Take further tokens."""
@@ -135,41 +159,30 @@ class StreamComparator:
         self, kind: int, index: np.ndarray, value: np.ndarray, cycle: np.ndarray, closed_at: int
     ) -> None:
         """Handle the events before a token that is no EVENT, and that token."""
-        check, table = self.check, self._table
+        check, group = self.check, self._group
         name = KIND_NAMES.get(kind, f"a token of kind {kind}")
-        if table is None:
-            check.breach("nothing after the last sequence", name, closed_at)
+        if group is None:
+            check.breach(None, "nothing after the last sequence", name, closed_at)
             return
-        if kind not in KIND_NAMES:
-            check.breach("EVENT, TICK or END", name, closed_at)
+        if group.expected is None and len(index):
+            check.breach(group, str(group.turn), "EVENT", int(cycle[0]))
             return
-        at_end = check.step == len(table) if self._ticks else True
-        if self._ticks and at_end:
-            if len(index):
-                check.breach("END after the last TICK", "EVENT", int(cycle[0]))
-            elif kind != END:
-                check.breach("END after the last TICK", name, closed_at)
-            else:
-                self._end()
+        if group.expected is not None:
+            # What comes before a wrong token is compared all the same: it may say more.
+            self._compare(group, group.expected, index, value, cycle, closed_at)
+        if kind != group.turn.kind:
+            check.breach(group, str(group.turn), name, closed_at)
             return
-        if kind != (TICK if self._ticks else END):
-            expected = f"TICK number {check.step + 1} of {len(table)}" if self._ticks else "END"
-            # What came before the wrong token is compared all the same: it may say more.
-            self._compare(table[check.step], index, value, cycle, closed_at)
-            check.breach(expected, name, closed_at)
-            return
-        self._compare(table[check.step], index, value, cycle, closed_at)
-        if self._ticks:
-            check.step += 1
-        else:
-            self._end()
-
-    def _end(self) -> None:
-        self.check.sequence += 1
         self._advance()
 
     def _compare(
-        self, expected: np.ndarray, index: np.ndarray, value: np.ndarray, cycle: np.ndarray, closed_at: int
+        self,
+        group: Group,
+        expected: np.ndarray,
+        index: np.ndarray,
+        value: np.ndarray,
+        cycle: np.ndarray,
+        closed_at: int,
     ) -> None:
         size = len(expected)
         fine = len(index) == 0 or int(index.max()) < size
@@ -183,11 +196,17 @@ class StreamComparator:
                 got[index] = value
                 fine = bool((got == expected).all())
         if not fine:
-            self._explain(expected, index, value, cycle, closed_at)
+            self._explain(group, expected, index, value, cycle, closed_at)
         self.check.compared += size
 
     def _explain(
-        self, expected: np.ndarray, index: np.ndarray, value: np.ndarray, cycle: np.ndarray, closed_at: int
+        self,
+        group: Group,
+        expected: np.ndarray,
+        index: np.ndarray,
+        value: np.ndarray,
+        cycle: np.ndarray,
+        closed_at: int,
     ) -> None:
         """Report each mismatch of a group that was found to hold one."""
         check, size = self.check, len(expected)
@@ -197,40 +216,35 @@ class StreamComparator:
             zip(index.tolist(), value.tolist(), cycle.tolist(), strict=True)
         ):
             if unit >= size:
-                check.report(unit, f"an index below {size}", f"{noun} {got}", at)
+                check.report(group, unit, f"an index below {size}", f"{noun} {got}", at)
                 continue
             if unit in seen:
-                check.report(unit, f"one {noun} in a step", f"another one, {got}", at)
+                check.report(group, unit, f"one {noun} in a step", f"another one, {got}", at)
                 continue
             seen.add(unit)
             want = int(expected[unit])
             if self._ordered and position < size and unit != position:
-                check.report(unit, f"class {position} next", f"class {unit}", at)
+                check.report(group, unit, f"class {position} next", f"class {unit}", at)
             if not self._ordered and got == 0:
-                check.report(unit, f"{noun} {want}" if want else "silence", f"{noun} of value 0", at)
+                check.report(group, unit, f"{noun} {want}" if want else "silence", f"{noun} of value 0", at)
             elif got != want:
                 check.report(
-                    unit, f"{noun} {want}" if self._ordered or want else "silence", f"{noun} {got}", at
+                    group, unit, f"{noun} {want}" if self._ordered or want else "silence", f"{noun} {got}", at
                 )
         for unit in range(size):
             if unit not in seen and (self._ordered or expected[unit]):
-                check.report(unit, f"{noun} {int(expected[unit])}", "nothing", closed_at)
+                check.report(group, unit, f"{noun} {int(expected[unit])}", "nothing", closed_at)
 
     def finish(self) -> None:
         """Report what is missing, or too much, at the end of a run."""
         if self.check.broken:
             return
         kinds, _, _, cycles = self._rest
-        if self._table is None:
-            if len(kinds):
-                self.check.breach("nothing after the last sequence", "EVENT", int(cycles[0]))
-            return
-        if self._ticks and self.check.step < len(self._table):
-            expected = f"TICK number {self.check.step + 1} of {len(self._table)}"
-        else:
-            expected = "END"
-        got = f"{len(kinds)} events and no more" if len(kinds) else "nothing more"
-        self.check.breach(expected, got, None)
+        if self._group is not None:
+            got = f"{len(kinds)} events and no more" if len(kinds) else "nothing more"
+            self.check.breach(self._group, str(self._group.turn), got, None)
+        elif len(kinds):
+            self.check.breach(None, "nothing after the last sequence", "EVENT", int(cycles[0]))
 
 
 class Scoreboard:
@@ -239,21 +253,24 @@ class Scoreboard:
     Parameters
     ----------
     traces
-        The golden model's answer to each sequence, in the order in which they are played. It is gone through
-        once per stream, so it must be a container, not a generator.
+        The golden model's answer to each sequence. They are gone through once per stream.
+    turns
+        The order in which their steps travel.
     layers
         Number of layers.
     every
         Whether the readout answers in every step.
     """
 
-    def __init__(self, traces: Iterable[GoldenTrace], *, layers: int, every: bool) -> None:
-        self._comparators: dict[str, StreamComparator] = {}
-        for layer in range(layers):
-            expected = _events_of(traces, layer)
-            self._comparators[f"tap{layer}"] = StreamComparator(layer, expected, ordered=False, ticks=True)
-        logits = (np.atleast_2d(np.asarray(trace.logits, np.int64)) for trace in traces)
-        self._comparators[LOGITS] = StreamComparator("readout", logits, ordered=True, ticks=every)
+    def __init__(
+        self, traces: Sequence[GoldenTrace], turns: Sequence[Turn], *, layers: int, every: bool
+    ) -> None:
+        self._comparators = {
+            f"tap{layer}": StreamComparator(layer, event_groups(traces, turns, layer), ordered=False)
+            for layer in range(layers)
+        }
+        groups = logit_groups(traces, turns, every=every)
+        self._comparators[LOGITS] = StreamComparator("readout", groups, ordered=True)
 
     @property
     def streams(self) -> Mapping[str, StreamCheck]:
@@ -272,7 +289,7 @@ class Scoreboard:
             comparator.finish()
             check = comparator.check
             if not check.compared and not check.mismatched:
-                check.report(None, "at least one comparison", "none: nothing was compared", None)
+                check.report(None, None, "at least one comparison", "none: nothing was compared", None)
 
     @property
     def compared(self) -> int:
@@ -286,18 +303,27 @@ class Scoreboard:
 
     @property
     def first(self) -> Mismatch | None:
-        """The mismatch nearest to its cause: by sequence and step, and there by the order of the layers."""
+        """The mismatch nearest to its cause: by the order of steps, and there by the order of the layers."""
         found = [mismatch for check in self.streams.values() for mismatch in check.mismatches]
-        last = len(self._comparators)
 
-        def place(mismatch: Mismatch) -> tuple[int, float, float]:
-            step = float("inf") if mismatch.step is None else mismatch.step
-            layer = mismatch.layer if isinstance(mismatch.layer, int) else last
-            return (mismatch.sequence, step, layer)
+        def place(mismatch: Mismatch) -> tuple[float, float]:
+            turn = float("inf") if mismatch.turn is None else mismatch.turn
+            return (turn, mismatch.layer if isinstance(mismatch.layer, int) else float("inf"))
 
         return min(found, key=place, default=None)
 
 
-def _events_of(traces: Iterable[GoldenTrace], layer: int) -> Iterator[np.ndarray]:
-    for trace in traces:
-        yield np.asarray(trace.events[layer], np.int64)
+def event_groups(traces: Sequence[GoldenTrace], turns: Iterable[Turn], layer: int) -> Iterator[Group]:
+    """What a layer is to send, turn by turn."""
+    for turn in turns:
+        events = traces[turn.sequence].events[layer][turn.step] if turn.kind == TICK else None
+        yield Group(turn, events)
+
+
+def logit_groups(traces: Sequence[GoldenTrace], turns: Iterable[Turn], *, every: bool) -> Iterator[Group]:
+    """What the readout is to send: logits in every step, or once at each END. It never passes."""
+    for turn in turns:
+        if turn.kind == TICK and every:
+            yield Group(turn, traces[turn.sequence].logits[turn.step])
+        elif turn.kind == END:
+            yield Group(turn, None if every else traces[turn.sequence].logits, stepless=not every)

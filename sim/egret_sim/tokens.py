@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-EVENT, TICK, END = 0, 1, 2
-KIND_NAMES = {EVENT: "EVENT", TICK: "TICK", END: "END"}
+EVENT, TICK, END, PASS = 0, 1, 2, 3
+KIND_NAMES = {EVENT: "EVENT", TICK: "TICK", END: "END", PASS: "PASS"}
 #: A token must fit one word of the harness's memories.
 MAX_TOKEN_BITS = 64
 
@@ -80,20 +80,3 @@ class TokenLayout:
         if field.signed:
             array = array - ((array >> (field.width - 1)) << field.width)
         return array
-
-
-def sequence_tokens(layout: TokenLayout, x: np.ndarray) -> np.ndarray:
-    """A sequence as it travels: the non-zero inputs of each step, then TICK, and END behind the last.
-
-    ``x`` is an integer array, steps x inputs. Returns uint64 words.
-    """
-    x = np.asarray(x)
-    steps = len(x)
-    step, unit = np.nonzero(x)
-    # Each step's TICK goes behind its events: a stable sort by step keeps the order within a step.
-    order = np.argsort(np.concatenate([step, np.arange(steps)]), kind="stable")
-    kind = np.concatenate([np.full(len(step), EVENT), np.full(steps, TICK)])[order]
-    index = np.concatenate([unit, np.zeros(steps, np.int64)])[order]
-    value = np.concatenate([x[step, unit], np.zeros(steps, np.int64)])[order]
-    append = np.append
-    return layout.encode(append(kind, END), append(index, 0), append(value, 0))

@@ -76,6 +76,7 @@ def quantise(
 ) -> Quantised:
     """Quantise, fine-tune for ``recipe.qat_epochs`` epochs and measure.
 
+    Of the epochs, and the network as quantised, the best on the validation part is taken.
     ``recipe`` defaults to the checkpoint's own. Zero epochs leave the network as quantised after training.
     ``command`` goes into the image's info.
     """
@@ -85,7 +86,7 @@ def quantise(
     untrained = network.to_image(task.name)
     chosen = None
     if recipe.qat_epochs:
-        phase = Phase(recipe.qat_epochs, recipe.qat_learning_rate, (0.0, 0.0))
+        phase = Phase(recipe.qat_epochs, recipe.qat_learning_rate, (0.0, 0.0), start_counts=True)
         chosen = fit(network, task, recipe, phase, seed=checkpoint.seed, report=report)
     plain = network.to_image(task.name)
     validation = evaluate_image(plain, task.validation)

@@ -69,13 +69,15 @@ class Recipe:
 RECIPES = {
     "digits": Recipe(units=128, epochs=120),
     "har": Recipe(
-        epochs=45,
+        units=128,
+        epochs=30,
         batch_size=64,
         rotation_degrees=6.0,
         gain=0.1,
         activity_target=0.085,
         activity_limit=0.10,
-        qat_epochs=8,
+        qat_epochs=4,
+        qat_learning_rate=3e-4,
     ),
 }
 

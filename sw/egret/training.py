@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ class Phase:
     epochs: int
     learning_rate: float
     ramp: tuple[float, float]  # shares of the epochs; (0, 0) presses from the start
+    start_counts: bool = False  # whether the network as it comes may be kept, as epoch 0
 
 
 def pressure_at(phase: Phase, progress: float, full: float) -> float:
@@ -101,6 +102,16 @@ def better(candidate: Epoch, best: Epoch | None, limit: float) -> bool:
     return candidate.accuracy >= best.accuracy if within else candidate.activity <= best.activity
 
 
+def _judge(
+    network: nn.Module, task: Task, number: int, loss: float, best: Epoch | None, limit: float
+) -> Epoch:
+    """Evaluate a network on the validation part, and say whether it is better than the best so far."""
+    seen = evaluate_module(network, task.validation)
+    activity = seen.mean_activity if seen.activity else None
+    epoch = Epoch(number, loss, seen.accuracy, activity, kept=False)
+    return replace(epoch, kept=better(epoch, best, limit))
+
+
 def fit(
     network: nn.Module,
     task: Task,
@@ -121,6 +132,9 @@ def fit(
     step = 0
     best: Epoch | None = None
     weights: dict = {}
+    if phase.start_counts:
+        best = _judge(network, task, 0, math.nan, None, recipe.activity_limit)
+        weights = copy.deepcopy(network.state_dict())
     for number in range(1, phase.epochs + 1):
         network.train()
         losses: list[float] = []
@@ -152,12 +166,10 @@ def fit(
             raise EgretError(
                 f"training diverged in epoch {number}: the learning rate must be below {phase.learning_rate}"
             )
-        seen = evaluate_module(network, task.validation)
-        activity = seen.mean_activity if seen.activity else None
-        epoch = Epoch(number, mean_loss, seen.accuracy, activity, kept=False)
-        if better(epoch, best, recipe.activity_limit):
-            best = epoch = Epoch(number, mean_loss, seen.accuracy, activity, kept=True)
-            weights = copy.deepcopy(network.state_dict())  # a quantised network has formats among its tensors
+        epoch = _judge(network, task, number, mean_loss, best, recipe.activity_limit)
+        if epoch.kept:
+            # deepcopy, for a quantised network has formats among its tensors
+            best, weights = epoch, copy.deepcopy(network.state_dict())
         if report:
             report(epoch)
     if best is None:

@@ -40,7 +40,7 @@ SHAPES = {
             "weight_bits": 6,
             "input_bits": 8,
         },
-        AcceleratorConfig(lanes=4, update_lanes=2, readout_lanes=2, queue_depth=3),
+        AcceleratorConfig(lanes=7, update_lanes=2, readout_lanes=2, queue_depth=3),
     ),
     "three layers, logits in every step": Shape(
         4,
@@ -53,7 +53,7 @@ SHAPES = {
             "weight_bits": 8,
             "input_bits": 6,
         },
-        AcceleratorConfig(lanes=(3, 16, 5), update_lanes=(2, 1, 9), readout_lanes=3),
+        AcceleratorConfig(lanes=(3, 16, 19), update_lanes=(1, 1, 6), readout_lanes=3),
     ),
     "rows of one word, every unit always firing, weights at their ends": Shape(
         4,
@@ -64,6 +64,11 @@ SHAPES = {
         5,
         {"inputs": 4, "units": [6, 6], "mode": "last", "any_frac": True, "random_tables": True},
         AcceleratorConfig(lanes=(7, 2)),
+    ),
+    "three sequences in turns": Shape(
+        6,
+        {"inputs": 3, "units": [6, 5], "classes": 3, "mode": "mean", "threshold": (0.02, 0.3)},
+        AcceleratorConfig(lanes=(9, 4), update_lanes=(2, 1), streams=3),
     ),
 }
 
@@ -212,7 +217,7 @@ def test_figures_follow_from_their_definitions(three_layers):
     dense = 3 * (15 * (2 + 5) + 3 * (5 + 1) + 27 * (1 + 9) + 4 * 9)
     assert report.work.useful_macs == useful
     assert report.work.dense_macs == dense
-    lanes = 3 + 16 + 5 + 3
+    lanes = 3 + 16 + 19 + 3
     assert report.lanes == lanes
     assert report.busy_percent == pytest.approx(100 * useful / (lanes * report.cycles))
     assert report.effective_over_peak == pytest.approx(dense / (lanes * report.cycles))

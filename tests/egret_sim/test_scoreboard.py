@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from egret_sim.scoreboard import Scoreboard
-from egret_sim.tokens import END, EVENT, TICK
+from egret_sim.tokens import END, EVENT, PASS, TICK
+from egret_sim.turns import plan
 
 # Two sequences, of 3 and 2 steps, through layers of 4 and 2 units, and a readout of 2 classes.
 TRACES = [
@@ -47,10 +48,11 @@ def right_tokens():
     return {"tap0": layer_tokens(0), "tap1": layer_tokens(1), "logits": logit_tokens()}
 
 
-def score(streams, *, traces=TRACES, every=False, piece=3):
+def score(ports, *, traces=TRACES, every=False, streams=1, piece=3):
     """Feed the streams in pieces, as a run does; a token's cycle is ten times its position."""
-    board = Scoreboard(traces, layers=2, every=every)
-    for name, tokens in streams.items():
+    turns = plan([len(trace.events[0]) for trace in traces], streams)
+    board = Scoreboard(traces, turns, layers=2, every=every)
+    for name, tokens in ports.items():
         rows = np.array(tokens, np.int64).reshape(-1, 3)
         for begin in range(0, len(rows), piece):
             part = rows[begin : begin + piece]
@@ -177,11 +179,11 @@ def test_a_missing_end_is_found():
     )
 
 
-def test_a_token_of_no_kind_is_found():
+def test_a_pass_that_is_not_due_is_found():
     streams = right_tokens()
-    streams["tap0"].insert(0, (3, 0, 0))
+    streams["tap0"].insert(0, (PASS, 0, 0))
     board = score(streams)
-    assert "expected EVENT, TICK or END, got a token of kind 3" in str(board.first)
+    assert "expected TICK number 1 of 3, got PASS" in str(board.streams["tap0"].mismatches[-1])
 
 
 def test_a_token_behind_the_last_sequence_is_found():
@@ -246,6 +248,61 @@ def test_logits_of_every_step_are_compared_step_by_step():
     )
 
 
+def interleaved_tokens():
+    """The two sequences in turns: their steps 0 and 0, 1 and 1, END of the second, 2, END of the first."""
+    order = [(0, 0), (1, 0), (0, 1), (1, 1), END, (0, 2), END]
+    tokens = {"tap0": [], "tap1": [], "logits": []}
+    for layer in range(2):
+        for item in order:
+            if item == END:
+                tokens[f"tap{layer}"].append((END, 0, 0))
+                continue
+            row = TRACES[item[0]].events[layer][item[1]]
+            events = [(EVENT, unit, int(row[unit])) for unit in range(len(row)) if row[unit]]
+            tokens[f"tap{layer}"] += [*events, (TICK, 0, 0)]
+    for sequence in (1, 0):
+        logits = TRACES[sequence].logits
+        tokens["logits"] += [(EVENT, index, int(value)) for index, value in enumerate(logits)] + [(END, 0, 0)]
+    return tokens
+
+
+def test_interleaved_sequences_are_told_apart():
+    board = score(interleaved_tokens(), streams=2)
+    assert board.mismatches == 0
+    assert board.compared == 5 * 6 + 4
+    assert score(interleaved_tokens(), streams=1).mismatches
+    assert score(right_tokens(), streams=2).mismatches
+
+
+def test_a_fault_in_an_interleaved_sequence_is_found_in_the_order_of_turns():
+    streams = interleaved_tokens()
+    place = streams["tap0"].index((EVENT, 0, 6))  # sequence 1, step 1
+    streams["tap0"][place] = (EVENT, 0, 7)
+    streams["tap0"][-3] = (EVENT, 3, 5)  # sequence 0, step 2
+    board = score(streams, streams=2)
+    assert board.mismatches == 2
+    assert (board.first.sequence, board.first.step, board.first.unit) == (1, 1, 0)
+
+
+def test_a_missing_pass_is_found():
+    traces = [TRACES[1], SimpleNamespace(events=[np.ones((4, 4)), np.ones((4, 2))], logits=np.zeros(2))]
+    turns = plan([2, 4], 2)
+    assert [str(turn) for turn in turns[-5:]] == [
+        "PASS",
+        "TICK number 3 of 4",
+        "PASS",
+        "TICK number 4 of 4",
+        "END after the last TICK",
+    ]
+    board = Scoreboard(traces, turns, layers=2, every=False)
+    tokens = []
+    for row in [traces[0].events[1][0], traces[1].events[1][0], traces[0].events[1][1]]:
+        tokens += [(EVENT, unit, int(row[unit])) for unit in range(2) if row[unit]] + [(TICK, 0, 0)]
+    tokens += [(END, 0, 0), (EVENT, 0, 1), (EVENT, 1, 1), (TICK, 0, 0), (TICK, 0, 0)]
+    board.feed("tap1", *np.array(tokens).T, np.arange(len(tokens)))
+    assert str(board.first) == "layer 1, turn 5: expected PASS, got TICK (cycle 9)"
+
+
 def test_comparing_nothing_is_a_failure():
     board = score({"tap0": [], "tap1": [], "logits": []}, traces=[])
     assert board.compared == 0
@@ -271,7 +328,7 @@ def test_the_first_mismatch_is_the_one_nearest_to_its_cause():
 
 def test_many_mismatches_are_counted_but_not_all_kept():
     wrong = [SimpleNamespace(events=[np.full((50, 4), 2)], logits=np.array([0])) for _ in range(2)]
-    board = Scoreboard(wrong, layers=1, every=False)
+    board = Scoreboard(wrong, plan([50, 50]), layers=1, every=False)
     tokens = []
     for _ in range(2):
         for _ in range(50):

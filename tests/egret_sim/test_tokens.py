@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from egret_sim.tokens import END, EVENT, TICK, TokenLayout, sequence_tokens
+from egret_sim.tokens import END, EVENT, PASS, TICK, TokenLayout
+from egret_sim.turns import encode, plan
 
 PORT = {
     "kind": "stream",
@@ -51,12 +52,14 @@ def test_a_token_wider_than_a_memory_word_is_refused():
         TokenLayout.from_port({**PORT, "width": 65})
 
 
-def test_a_sequence_travels_as_its_nonzero_inputs_ticks_and_an_end():
+def tokens_of(sequences, streams=1):
     layout = TokenLayout.from_port(PORT)
-    x = np.array([[0, 5, -3], [0, 0, 0], [7, 0, 0]])
-    kind, index, value = layout.decode(sequence_tokens(layout, x))
-    tokens = list(zip(kind.tolist(), index.tolist(), value.tolist(), strict=True))
-    assert tokens == [
+    words = encode(layout, sequences, plan([len(x) for x in sequences], streams))
+    return list(zip(*(array.tolist() for array in layout.decode(words)), strict=True))
+
+
+def test_a_sequence_travels_as_its_nonzero_inputs_ticks_and_an_end():
+    assert tokens_of([np.array([[0, 5, -3], [0, 0, 0], [7, 0, 0]])]) == [
         (EVENT, 1, 5),
         (EVENT, 2, -3),
         (TICK, 0, 0),
@@ -65,3 +68,24 @@ def test_a_sequence_travels_as_its_nonzero_inputs_ticks_and_an_end():
         (TICK, 0, 0),
         (END, 0, 0),
     ]
+
+
+def test_sequences_of_several_streams_take_turns_and_a_stream_without_one_passes():
+    long, short, last = np.full((4, 1), 1), np.full((1, 1), 2), np.full((1, 1), 3)
+    event = {value: [(EVENT, 0, value), (TICK, 0, 0)] for value in (1, 2, 3)}
+    assert tokens_of([long, short, last], streams=2) == [
+        *event[1],
+        *event[2],
+        (END, 0, 0),
+        *event[1],
+        *event[3],
+        (END, 0, 0),
+        *event[1],
+        (PASS, 0, 0),
+        *event[1],
+        (END, 0, 0),
+    ]
+
+
+def test_no_sequences_make_no_tokens():
+    assert tokens_of([]) == []

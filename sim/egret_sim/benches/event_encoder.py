@@ -5,8 +5,9 @@ import cocotb
 from egret_hw.event_encoder import EventEncoder, job_layout
 from egret_hw.stream import Kind
 from egret_sim.benches import shapes
-from egret_sim.benches.queues import EVENT, numbers
+from egret_sim.benches.queues import numbers
 from egret_sim.benches.testbench import Bench, Sink, Source, Stall, pack
+from egret_sim.tokens import EVENT, TICK
 
 STEPS = 60
 
@@ -14,7 +15,8 @@ STEPS = 60
 class Update:
     """Plays the update and the scheduler: orders what is to be sent, and gives the results of each step.
 
-    A step's results come after its job was ordered, and not more steps are under way than the encoder has room for.
+    A step's results come after its job was ordered, and no more steps are under way than the encoder has
+    room for.
     """
 
     def __init__(self, bench: Bench, encoder: EventEncoder, steps: int) -> None:
@@ -88,14 +90,14 @@ class Update:
             self.bench.note()
 
     def expected(self, inside: bool) -> list[tuple[int, int, int]]:
-        """Tokens due so far, to the next layer or back into the tile (where a pass is a step without events)."""
+        """Tokens due so far, to the next layer, or back into the tile, where a pass is a step without events."""
         tokens: list[tuple[int, int, int]] = []
         steps = iter(self.steps_events)
         for kind in self.order:
             if kind is Kind.TICK:
                 tokens += next(steps, [])
             if inside and kind is not Kind.END:
-                tokens.append((Kind.TICK.value, 0, 0))
+                tokens.append((TICK, 0, 0))
             elif not inside:
                 tokens.append((kind.value, 0, 0))
         return tokens

@@ -4,14 +4,18 @@ from collections import deque
 
 import cocotb
 
-from egret_hw.accumulator import SUM_READ_LATENCY
+from egret_hw.accumulator import SUM_LATENCY, SUM_READ_LATENCY
 from egret_hw.geometry import CANDIDATE, GATES
+from egret_hw.mac_array import PRODUCT_LATENCY
 from egret_hw.memory import READ_LATENCY
 from egret_sim.benches import shapes
 from egret_sim.benches.testbench import Bench, Stall, pack, unpack
 
 STEPS = 12
 MOST_ROWS = 15  # of one kind in one step: what the width of a sum has room for
+
+#: Cycles from a word until its sums can be asked for.
+PRODUCT_CYCLES = PRODUCT_LATENCY + SUM_LATENCY
 
 #: Sums by position in a row. A candidate has a second one, of its recurrent products.
 Sums = dict[tuple[str, int], int]
@@ -29,6 +33,7 @@ class Words:
         self.script: deque[tuple[dict[str, int], list[int]] | None] = deque()
         self.closed: list[Sums] = []
         self.sums: Sums = {}
+        self.strobed = -PRODUCT_CYCLES  # cycle of the last word
         self.held = False  # a border waits until the other bank has been read
         bench.add(self)
 
@@ -79,6 +84,7 @@ class Words:
                 self.step += 1
             else:
                 strobe = 1
+                self.strobed = bench.cycle
                 tag, weights = item
                 flip = 1 << macs.word_layout["value"].offset
                 bench.set("word", bench.tamper(pack(macs.word_layout, tag), flip))
@@ -96,7 +102,9 @@ class Words:
         self.sums[kind, position] = self.sums.get((kind, position), 0) + product
 
     def sample(self) -> None:
-        """All is in the driving."""
+        """Whether products are under way must be known."""
+        empty = self.bench.cycle - self.strobed >= PRODUCT_CYCLES
+        self.bench.expect("empty", int(empty), self.bench.get("empty"))
 
 
 class Reader:
@@ -136,13 +144,15 @@ class Reader:
         for lane, slot in enumerate(slots):
             key = self.meaning(lane, slot)
             if key in sums:
-                self.bench.expect(f"step {self.closed - 1}, {key[0]} sum of position {key[1]}", sums[key], got[lane])
+                self.bench.expect(
+                    f"step {self.closed - 1}, {key[0]} sum of position {key[1]}", sums[key], got[lane]
+                )
         if not self.reads and not any(self.asked):
             self.words.held = False
             self.bench.note()
 
     def meaning(self, lane: int, slot: int) -> tuple[str, int]:
-        """Which sum a slot holds: first sums lie word by word; second ones behind, packed where lanes allow it."""
+        """Which sum a slot holds: first sums lie word by word; second ones behind, packed where possible."""
         geometry = self.macs.geometry
         if slot < geometry.words:
             return "first", slot * geometry.lanes + lane

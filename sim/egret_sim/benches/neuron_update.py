@@ -24,7 +24,7 @@ class Model:
         self.c = np.zeros((streams, layer.spec.units), np.int64)
 
     def step(self, sums: np.ndarray, stream: int, fresh: bool) -> np.ndarray:
-        """Payloads (0 = silent) for the sums of z, r, a and q at the layer's fraction, 4 x units, bias not in them."""
+        """Payloads (0 = silent) for sums of z, r, a and q, without bias, at the layer's fraction, 4 x units."""
         layer = self.layer
         k, fa, half = layer.spec.table_bits, layer.acc_frac, 1 << layer.spec.table_bits - 1
         z_sum, r_sum, a_sum, q_sum = sums + layer.bias.astype(np.int64)
@@ -50,7 +50,8 @@ class Model:
 class Driver:
     """Gives groups of sums, announced as a gather would, and compares what comes of them.
 
-    A stream's next step begins when the results of its last one are out; steps of other streams may come between.
+    A stream's next step begins when the results of its last one are out; steps of other streams may come
+    between.
     """
 
     def __init__(self, bench: Bench, update: NeuronUpdate, model: Model) -> None:
@@ -77,17 +78,15 @@ class Driver:
         full = self.rng.integers(-(1 << bits - 1), 1 << bits - 1, (4, units))
         shrunk = full >> self.rng.integers(0, bits, (4, units))
         self.sums = np.where(self.rng.random((4, units)) < 0.3, full, shrunk)
-        has_input, has_recurrent = (int(self.rng.random() < 0.8) for _ in range(2))
         stream = self.begun % update.streams
         self.step = {
-            "has_any": has_input | has_recurrent,
-            "has_input": has_input,
-            "has_recurrent": has_recurrent,
+            "has_any": 1,
+            "has_input": 1,
+            "has_recurrent": 1,
             "fresh": int(self.begun < update.streams or self.rng.random() < 0.1),
             "stream": stream,
         }
-        counted = np.array([self.step["has_any"]] * 2 + [has_input, has_recurrent])[:, None]
-        shifted = np.where(counted, self.sums, 0) << update.sum_shift
+        shifted = self.sums << update.sum_shift
         self.under_way.append(self.model.step(shifted, stream, bool(self.step["fresh"])))
         self.begun += 1
         self.given = 0
@@ -116,7 +115,9 @@ class Driver:
             bench.set("firsts", bench.tamper(pack(shape, firsts), (1 << shape.size) - 1))
         if self.late:
             group, sums, _ = self.late
-            bench.set("seconds", pack(update.seconds.shape(), [int(sums[3, unit]) for unit in self.units(group)]))
+            bench.set(
+                "seconds", pack(update.seconds.shape(), [int(sums[3, unit]) for unit in self.units(group)])
+            )
         self.late = now
 
     def units(self, group: int) -> list[int]:

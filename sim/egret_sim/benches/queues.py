@@ -7,8 +7,6 @@ from egret_sim.benches import shapes
 from egret_sim.benches.testbench import Bench, Probe, Sink, Source, Stall
 
 TOKENS = 300
-#: Numbers of the kinds.
-EVENT, TICK, END, PASS = (Kind[name].value for name in ("EVENT", "TICK", "END", "PASS"))
 
 
 def numbers(token) -> tuple[int, ...]:

@@ -33,13 +33,17 @@ async def sum_gather(dut, stalls):
     idle, passes, finished, group = True, 0, 0, 0
     started: deque[tuple[int, dict[str, int]]] = deque()  # bank and step of each pass whose sums are to come
     announced: deque[int] = deque()
-    seconds_due: tuple[int, int] | None = None  # group and bank
+    seconds_due: tuple[int, int, dict[str, int]] | None = None  # group, bank and step
 
-    def first(unit: int, gate: int, bank: int) -> int:
+    def first(unit: int, gate: int, bank: int, step: dict[str, int]) -> int:
+        if not step["has_input" if gate == CANDIDATE else "has_any"]:
+            return 0  # nothing was added to it
         word, lane = divmod(GATES * unit + gate, geometry.lanes)
         return memory[bank][lane][word]
 
-    def second(unit: int, bank: int) -> int:
+    def second(unit: int, bank: int, step: dict[str, int]) -> int:
+        if not step["has_recurrent"]:
+            return 0
         word, lane = divmod(GATES * unit + CANDIDATE, geometry.lanes)
         return memory[bank][lane][geometry.words + (word // GATES if geometry.mixed else word)]
 
@@ -47,7 +51,8 @@ async def sum_gather(dut, stalls):
         nonlocal idle, passes
         start = idle and passes < PASSES and not pause()
         if start:
-            step = {name: rng.randrange(2) for name in ("has_any", "has_input", "has_recurrent", "fresh")}
+            step = {name: rng.randrange(2) for name in ("has_input", "has_recurrent", "fresh")}
+            step["has_any"] = step["has_input"] | step["has_recurrent"]
             step["stream"] = rng.randrange(shape.streams)
             started.append((rng.randrange(2), step))
             bench.set("bank", started[-1][0])
@@ -74,7 +79,9 @@ async def sum_gather(dut, stalls):
             for place in range(gather.units):
                 unit = seconds_due[0] * gather.units + place
                 if unit < shape.units:
-                    bench.expect(f"second sum of unit {unit}", second(unit, seconds_due[1]), int(seconds[place]))
+                    bench.expect(
+                        f"second sum of unit {unit}", second(unit, *seconds_due[1:]), int(seconds[place])
+                    )
             seconds_due = None
         if bench.get("strobe"):
             bank, step = started[0]
@@ -87,9 +94,9 @@ async def sum_gather(dut, stalls):
             for place in range(GATES * gather.units):
                 unit, gate = divmod(group * GATES * gather.units + place, GATES)
                 if unit < shape.units:
-                    want = first(unit, gate, bank)
+                    want = first(unit, gate, bank, step)
                     bench.expect(f"first sum of unit {unit}, gate {gate}", want, int(firsts[place]))
-            seconds_due = (group, bank)
+            seconds_due = (group, bank, step)
             group = 0 if last else group + 1
             if last:
                 started.popleft()

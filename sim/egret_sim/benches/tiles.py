@@ -7,34 +7,36 @@ from egret_hw.stream import Kind
 from egret_sim.benches import shapes
 from egret_sim.benches.queues import numbers
 from egret_sim.benches.testbench import Bench, Sink, Source, Stall
-from egret_sim.scoreboard import StreamComparator
-from egru.integer import IntegerNetwork
+from egret_sim.scoreboard import StreamComparator, event_groups, logit_groups
+from egret_sim.tokens import TICK
+from egret_sim.turns import Turn, plan
+from egru.integer import IntegerNetwork, Trace
 from egru.testing import random_input
 
 LENGTHS = (1, 12, 1, 30, 2, 20)
 DENSITIES = (1.0, 0.5, 0.0, 0.2, 1.0, 0.8)
 
 
-def tokens_of(sequences: list[np.ndarray]) -> list[dict]:
+def tokens_of(sequences: list[np.ndarray], turns: list[Turn]) -> list[dict]:
     """Sequences (steps x sources) as tokens, the events of each step in the order of their sources."""
     tokens = []
-    for x in sequences:
-        for row in x:
-            tokens += [
-                {"kind": Kind.EVENT, "index": int(source), "value": int(row[source])}
-                for source in np.flatnonzero(row)
-            ]
-            tokens.append({"kind": Kind.TICK, "index": 0, "value": 0})
-        tokens.append({"kind": Kind.END, "index": 0, "value": 0})
+    for turn in turns:
+        if turn.kind == TICK:
+            row = sequences[turn.sequence][turn.step]
+            for source in np.flatnonzero(row):
+                tokens.append({"kind": Kind.EVENT, "index": int(source), "value": int(row[source])})
+        tokens.append({"kind": Kind(turn.kind), "index": 0, "value": 0})
     return tokens
 
 
-async def play(bench: Bench, component, sequences: list[np.ndarray], comparator: StreamComparator) -> None:
+async def play(
+    bench: Bench, component, sequences: list[np.ndarray], turns: list[Turn], comparator: StreamComparator
+) -> None:
     """Send sequences through a component and compare what it sends."""
     payload = component.i.payload.shape()
     # A planted fault flips the value of events.
     flip = 1 << payload["value"].offset
-    tokens = tokens_of(sequences)
+    tokens = tokens_of(sequences, turns)
     Source(bench, "i", payload, tokens, flip=lambda token: flip if token["kind"] is Kind.EVENT else 0)
     sink = Sink(bench, "o", component.o.payload.shape())
     cycles: list[int] = []
@@ -48,7 +50,8 @@ async def play(bench: Bench, component, sequences: list[np.ndarray], comparator:
     sink.on_received = note
     await bench.start()
     await bench.run(lambda: ends >= len(sequences), f"END of {len(sequences)} sequences", settle=200)
-    comparator.feed(*np.array([numbers(token) for token in sink.received]).T, np.array(cycles))
+    kind, index, value = np.array([numbers(token) for token in sink.received]).T
+    comparator.feed(kind, index, value, np.array(cycles))
     comparator.finish()
     check = comparator.check
     bench.compared += check.compared
@@ -56,13 +59,14 @@ async def play(bench: Bench, component, sequences: list[np.ndarray], comparator:
         raise AssertionError(f"{bench.name}: {check.mismatched} mismatches, the first: {check.mismatches[0]}")
 
 
-def draw(bench: Bench) -> tuple[list[np.ndarray], list]:
-    """Random sequences for the shape's network, and their traces."""
-    image = shapes.current().image
+def draw(bench: Bench) -> tuple[list[np.ndarray], list[Trace], list[Turn]]:
+    """Random sequences for the shape's network, their traces, and the order of their steps."""
+    shape = shapes.current()
+    image = shape.image
     rng = np.random.default_rng(bench.rng.getrandbits(32))
     pairs = zip(LENGTHS, DENSITIES, strict=True)
     sequences = [random_input(rng, image, steps, density=density) for steps, density in pairs]
-    return sequences, [IntegerNetwork(image).run(x) for x in sequences]
+    return sequences, [IntegerNetwork(image).run(x) for x in sequences], plan(LENGTHS, shape.streams)
 
 
 @cocotb.test()
@@ -71,9 +75,9 @@ async def tile(dut, stalls):
     """Events of every step equal the model's; sequences follow each other without a reset."""
     component = shapes.current().components["tile"]
     bench = Bench(dut, "tile", stalls)
-    sequences, traces = draw(bench)
-    expected = iter([trace.events[0] for trace in traces])
-    await play(bench, component, sequences, StreamComparator(0, expected, ordered=False, ticks=True))
+    sequences, traces, turns = draw(bench)
+    comparator = StreamComparator(0, event_groups(traces, turns, 0), ordered=False)
+    await play(bench, component, sequences, turns, comparator)
     bench.finish(sum(LENGTHS))
 
 
@@ -84,8 +88,8 @@ async def readout(dut, stalls):
     shape = shapes.current()
     component = shape.components["readout"]
     bench = Bench(dut, "readout", stalls)
-    _, traces = draw(bench)
-    expected = iter([np.atleast_2d(trace.logits) for trace in traces])
-    comparator = StreamComparator("readout", expected, ordered=True, ticks=shape.mode == "every")
-    await play(bench, component, [trace.events[-1] for trace in traces], comparator)
+    _, traces, turns = draw(bench)
+    groups = logit_groups(traces, turns, every=shape.mode == "every")
+    comparator = StreamComparator("readout", groups, ordered=True)
+    await play(bench, component, [trace.events[-1] for trace in traces], turns, comparator)
     bench.finish(len(LENGTHS))

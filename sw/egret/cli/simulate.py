@@ -18,6 +18,7 @@ from egru.errors import EgretError
 if TYPE_CHECKING:
     import numpy as np
 
+    from egret_sim.cosimulation import Progress
     from egret_sim.report import Report
     from egru.image import NetworkImage
 
@@ -71,7 +72,9 @@ def simulate(
     from egret_sim.run import simulate as play
 
     folder = build_root() / network.name
-    modes = {"none": [None], "random": [Stalls()], "both": [None, Stalls()]}[stalls.value]
+    modes: list[Stalls | None] = [None] if stalls is not StallMode.RANDOM else []
+    if stalls is not StallMode.NONE:
+        modes.append(Stalls())
     runs: list[Report] = []
     try:
         with _step(f"{network.name}: generating the RTL and building its simulation"):
@@ -86,7 +89,7 @@ def simulate(
                     stalls=mode,
                     built=built,
                     directory=folder / f"waves-{kind}-stalls" if waves else None,
-                    progress=lambda now, shown=shown: shown(now.sequences),
+                    progress=shown,
                 )
             runs.append(run)
             if not run.passed:
@@ -95,9 +98,9 @@ def simulate(
         typer.echo(f"egret: {error}", err=True)
         raise typer.Exit(1) from None
     console = Console()
-    console.print(
-        table_of(runs, title=f"{network.name}: RTL against the integer model, {name} test data, seed {seed}")
-    )
+    title = f"{network.name}: RTL against the integer model, {name} test data, seed {seed}"
+    console.print(title, highlight=False, soft_wrap=True)
+    console.print(table_of(runs))
     if runs[0].passed:
         console.print(f"correct: {_correct(network, sequences, labels)} of {samples}")
     if waves:
@@ -138,6 +141,11 @@ def _draw(network: NetworkImage, task: str, samples: int, seed: int) -> tuple[li
         raise EgretError(f"seed must be in 0..{(1 << 31) - 1}, not {seed}")
     data = tasks.load(task)
     check_normalisation(network, data)
+    inputs = data.test.x[0].shape[1]
+    if inputs != network.input.size:
+        raise EgretError(
+            f"task {task} has {inputs} inputs, but network {network.name} has {network.input.size}"
+        )
     if samples > len(data.test):
         raise EgretError(f"samples must be at most {len(data.test)}, the test part of {task}, not {samples}")
     chosen = data.test.subset(np.random.default_rng(seed).permutation(len(data.test))[:samples])
@@ -167,25 +175,18 @@ def _step(text: str) -> Iterator[None]:
 
 
 @contextmanager
-def _sequences_shown(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with the number of sequences that are done."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+def _sequences_shown(label: str, total: int) -> Iterator[Callable[[Progress], None]]:
+    """Yield a function to call with how far the run is."""
+    from rich import progress
 
     console = Console(stderr=True)
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("sequences"),
-        TimeRemainingColumn(),
+    bar = progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("sequences"),
+        progress.TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -193,8 +194,9 @@ def _sequences_shown(label: str, total: int) -> Iterator[Callable[[int], None]]:
     line = bar.add_task(label, total=total)
     said = 0
 
-    def shown(done: int) -> None:
+    def shown(now: Progress) -> None:
         nonlocal said
+        done = now.sequences
         bar.update(line, completed=done)
         if not console.is_terminal and done * 4 // total > said:
             said = done * 4 // total
