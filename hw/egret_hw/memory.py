@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from .blocks.ecp5_memory import BlockRam, BlockRom
 from .blocks.family import ECP5, GENERIC, ICE40, family_of
-from .blocks.ice40_memory import Spram
+from .blocks.ice40_memory import EBR_DEPTH, Ebr, Spram
 from .blocks.lut_memory import LutRam, LutRom
 from .stream import index_shape
 
@@ -107,6 +107,8 @@ class Ram(wiring.Component):
         if family == ECP5:
             kind = LutRam if is_small(width=width, depth=depth) else BlockRam
             return _delegated(self, kind(width=width, depth=depth))
+        if family == ICE40 and depth <= EBR_DEPTH:
+            return _delegated(self, Ebr(width=width, depth=depth))
         return _inferred_ram(self)
 
 

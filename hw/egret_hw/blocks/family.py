@@ -53,7 +53,7 @@ def models(family: str) -> dict[str, str]:
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
     if family == ICE40:
-        return {"ice40.v": _yosys_models("ice40", ("SB_MAC16", "SB_SPRAM256KA"))}
+        return {"ice40.v": _yosys_models("ice40", ("SB_MAC16", "SB_RAM40_4K", "SB_SPRAM256KA"))}
     return {path.name: path.read_text() for path in sorted((Path(__file__).parent / "models" / family).glob("*.v"))}
 
 
@@ -69,7 +69,9 @@ def _yosys_models(family: str, names: Sequence[str]) -> str:
         model = re.search(rf"^module {name}\b.*?^endmodule$", text, re.MULTILINE | re.DOTALL)
         if model is None:
             raise EgretError(f"{library} holds no model of {name}")
-        found.append(re.sub(r"^\s*specify\b.*?\bendspecify$", "", model[0], flags=re.MULTILINE | re.DOTALL))
+        plain = re.sub(r"^\s*specify\b.*?\bendspecify$", "", model[0], flags=re.MULTILINE | re.DOTALL)
+        # Some ports have a default value, by a macro of that file.
+        found.append(re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_\w+(\([^)]*\))?", "", plain))
     # They are written for simulation by events: a memory is cleared with blocking assignments, and filled with others.
     rules = ("BLKSEQ",)
     return "\n".join(
