@@ -1,13 +1,15 @@
 """A queue that lets an item pass at once when nothing waits."""
 
-from amaranth.hdl import Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .arithmetic import strobe_pipe
+from .memory import READ_LATENCY, Ram
+from .stream import index_shape
+
 #: Items in distributed memory, right behind the output: as many as its primitives hold anyway.
 _NEAR_DEPTH = 16
-#: A buffered FIFO of two or fewer places runs at half rate.
-_FAR_DEPTH_LEAST = 3
 
 
 class PassingFifo(wiring.Component):
@@ -40,19 +42,31 @@ class PassingFifo(wiring.Component):
         arriving, arrives = Value.cast(self.i.payload), self.i.valid  # what is next behind the near items
 
         if deep:
-            m.submodules.far = far = fifo.SyncFIFOBuffered(
-                width=width, depth=max(self.depth - _NEAR_DEPTH, _FAR_DEPTH_LEAST)
-            )
-            roomy = near.level < _NEAR_DEPTH // 2
-            straight = roomy & (far.level == 0)
+            depth = self.depth - _NEAR_DEPTH
+            m.submodules.far = far = Ram(shape=width, depth=depth)
+            write, read = Signal(index_shape(depth)), Signal(index_shape(depth))
+            waiting = Signal(range(depth + 1))  # in the block memory
+            roomy = near.level < _NEAR_DEPTH // 2  # near has room for all reads that may be under way
+            fetching = roomy & (waiting != 0)
+            fetched = [fetching]
+            for age in range(READ_LATENCY):
+                fetched.append(strobe_pipe(m, fetched[-1], f"fetched_{age + 1}", 1))
+            straight = roomy & (waiting == 0) & ~Cat(fetched[1:]).any()
+            storing = self.i.valid & self.i.ready & ~straight
             m.d.comb += [
-                far.w_data.eq(self.i.payload),
-                far.w_en.eq(self.i.valid & ~straight),
-                far.r_en.eq(roomy),
-                self.i.ready.eq(far.w_rdy),
+                far.write_data.eq(self.i.payload),
+                far.write_address.eq(write),
+                far.write_enable.eq(storing),
+                far.address.eq(read),
+                self.i.ready.eq(waiting != depth),
             ]
-            arriving = Mux(far.r_rdy, far.r_data, arriving)
-            arrives = Mux(far.r_rdy, roomy, self.i.valid & straight)
+            with m.If(storing):
+                m.d.sync += write.eq(Mux(write == depth - 1, 0, write + 1))
+            with m.If(fetching):
+                m.d.sync += read.eq(Mux(read == depth - 1, 0, read + 1))
+            m.d.sync += waiting.eq(waiting + storing - fetching)
+            arriving = Mux(fetched[-1], far.data, arriving)
+            arrives = fetched[-1] | (self.i.valid & straight)
         else:
             m.d.comb += self.i.ready.eq(near.w_rdy)
             arrives = arrives & near.w_rdy

@@ -65,7 +65,9 @@ class Rom(wiring.Component):
         if family == ECP5:
             return self._of(BlockRom)
         m = Module()
-        m.submodules.memory = store = memory.Memory(shape=self.shape, depth=len(self.contents), init=self.contents)
+        m.submodules.memory = store = memory.Memory(
+            shape=self.shape, depth=len(self.contents), init=self.contents
+        )
         for port in range(self.ports):
             read = store.read_port()
             data = Signal(self.shape, name=f"output{port}", reset_less=True)

@@ -108,7 +108,9 @@ class Comparison(wiring.Component):
             return (self._cycle != WARM_UP) | noise[:2].any()
         choice, sign, value = noise[:3], noise[3], noise[4 : 4 + width]
         lowest = 1 << (width - 1)
-        value = Mux(choice == 0, lowest, Mux(choice == 1, lowest - 1, Mux(choice == 2, sign.replicate(width), value)))
+        value = Mux(
+            choice == 0, lowest, Mux(choice == 1, lowest - 1, Mux(choice == 2, sign.replicate(width), value))
+        )
         return Mux(value == case.never[name], 1, value) if name in case.never else value
 
 

@@ -45,7 +45,9 @@ class BlockRom(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        banks = [self.contents[start : start + BANK_DEPTH] for start in range(0, len(self.contents), BANK_DEPTH)]
+        banks = [
+            self.contents[start : start + BANK_DEPTH] for start in range(0, len(self.contents), BANK_DEPTH)
+        ]
         for pair in range(0, self.ports, 2):
             ports = range(pair, min(pair + 2, self.ports))
             addresses = [getattr(self, f"address{port}") for port in ports]
@@ -72,7 +74,11 @@ class BlockRom(wiring.Component):
                 column += [0] * (_WIDE_DEPTH - len(column)) + upper
                 place = Cat(addresses[0], Const(0, address_bits))[: address_bits - 1]
                 ports = [
-                    _port("A", _located(Cat(place, Const(0, 1)), address_bits), outputs[0][start : start + _ROW_BITS]),
+                    _port(
+                        "A",
+                        _located(Cat(place, Const(0, 1)), address_bits),
+                        outputs[0][start : start + _ROW_BITS],
+                    ),
                     _port(
                         "B",
                         _located(Cat(place, Const(1, 1)), address_bits),
@@ -184,7 +190,9 @@ def _rows(words: list[int], word_bits: int) -> list[int]:
     return rows
 
 
-def _port(side: str, address: Value, data: Value, *, write: Value | None = None, word: Value | None = None) -> dict:
+def _port(
+    side: str, address: Value, data: Value, *, write: Value | None = None, word: Value | None = None
+) -> dict:
     """Connections of one port of a block; `data` may be narrower than the port."""
     word = Const(0, 1) if word is None else word
     word = Cat(word, Const(0, _ROW_BITS))[:_ROW_BITS]
@@ -204,7 +212,10 @@ def _port(side: str, address: Value, data: Value, *, write: Value | None = None,
 
 def _idle_port(side: str) -> dict:
     """Connections of a port that nobody uses."""
-    return _port(side, Const(0, ADDRESS_BITS), Signal(0)) | {f"i_CLK{side}": Const(0), f"i_CE{side}": Const(0)}
+    return _port(side, Const(0, ADDRESS_BITS), Signal(0)) | {
+        f"i_CLK{side}": Const(0),
+        f"i_CE{side}": Const(0),
+    }
 
 
 def _block(word_bits: int, rows: list[int], *ports: dict) -> Instance:

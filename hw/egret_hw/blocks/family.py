@@ -54,7 +54,10 @@ def models(family: str) -> dict[str, str]:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
     if family == ICE40:
         return {"ice40.v": _yosys_models("ice40", ("SB_MAC16", "SB_RAM40_4K", "SB_SPRAM256KA"))}
-    return {path.name: path.read_text() for path in sorted((Path(__file__).parent / "models" / family).glob("*.v"))}
+    return {
+        path.name: path.read_text()
+        for path in sorted((Path(__file__).parent / "models" / family).glob("*.v"))
+    }
 
 
 def _yosys_models(family: str, names: Sequence[str]) -> str:
@@ -72,8 +75,8 @@ def _yosys_models(family: str, names: Sequence[str]) -> str:
         plain = re.sub(r"^\s*specify\b.*?\bendspecify$", "", model[0], flags=re.MULTILINE | re.DOTALL)
         # Some ports have a default value, by a macro of that file.
         found.append(re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_\w+(\([^)]*\))?", "", plain))
-    # They are written for simulation by events: a memory is cleared with blocking assignments, and filled with others.
-    rules = ("BLKSEQ",)
+    # Not written for Verilator: blocks without a name, file names, memories cleared with blocking assignments.
+    rules = ("BLKSEQ", "GENUNNAMED", "UNUSEDPARAM")
     return "\n".join(
         [
             *(f"/* verilator lint_off {rule} */" for rule in rules),

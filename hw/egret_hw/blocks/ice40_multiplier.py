@@ -34,7 +34,10 @@ class Mac16(wiring.Component):
     """
 
     def __init__(self, *, a_bits: int, b_bits: int, pipeline: bool = True):
-        for name, bits, most in (("a_bits", a_bits, OPERAND_BITS), ("b_bits", b_bits, OPERAND_BITS + pipeline)):
+        for name, bits, most in (
+            ("a_bits", a_bits, OPERAND_BITS),
+            ("b_bits", b_bits, OPERAND_BITS + pipeline),
+        ):
             if not 1 <= bits <= most:
                 raise ValueError(f"{name} must be 1 to {most}, not {bits!r}")
         self.pipeline = pipeline
@@ -155,9 +158,22 @@ class PairMac16(wiring.Component):
         return m
 
 
-def _mac16(a: Value, b: Value, result: Signal, *, added: Value, subtract: Value, **parameters: int) -> Instance:
+def _mac16(
+    a: Value, b: Value, result: Signal, *, added: Value, subtract: Value, **parameters: int
+) -> Instance:
     """One SB_MAC16 whose adders add `added` to the product, or subtract the product from it."""
-    pins = ("AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT")
+    pins = (
+        "AHOLD",
+        "BHOLD",
+        "CHOLD",
+        "DHOLD",
+        "IRSTTOP",
+        "IRSTBOT",
+        "ORSTTOP",
+        "ORSTBOT",
+        "OLOADTOP",
+        "OLOADBOT",
+    )
     pins += ("OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN")
     widths = {"SELECT": 2, "LOWERINPUT": 2}
     sized = {
