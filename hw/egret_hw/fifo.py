@@ -42,7 +42,7 @@ class PassingFifo(wiring.Component):
         arriving, arrives = Value.cast(self.i.payload), self.i.valid  # what is next behind the near items
 
         if deep:
-            depth = self.depth - _NEAR_DEPTH
+            depth = self.depth - _NEAR_DEPTH // 2  # near items beyond that are reads under way
             m.submodules.far = far = Ram(shape=width, depth=depth)
             write, read = Signal(index_shape(depth)), Signal(index_shape(depth))
             waiting = Signal(range(depth + 1))  # in the block memory
