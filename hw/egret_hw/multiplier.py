@@ -1,6 +1,7 @@
 """Portable signed multipliers with all of their pipeline registers.
 
-Every product of the design goes through here, so that a family's own block can take its place with the same latency.
+Every product of the design goes through here, so that a family's own block can take its place with the same
+latency.
 """
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
@@ -22,9 +23,9 @@ class Multiplier(wiring.Component):
 
     Latency: :data:`MULTIPLY_LATENCY` cycles; throughput: one product per cycle. No rounding, no overflow.
 
-    On ECP5, operands of up to 18 bits take one MULT18X18D, on iCE40 UltraPlus those of up to 16 and 17 bits one
-    SB_MAC16; if the wider one has up to 35 or 31 bits, it is cut in two limbs and takes two blocks. Anything wider, and
-    everything elsewhere, is left to synthesis.
+    On ECP5, operands of up to 18 bits take one MULT18X18D, on iCE40 UltraPlus those of up to 16 and 17 bits
+    take one SB_MAC16. If the wider one has up to 35 or 31 bits, it is cut in two limbs and takes two blocks.
+    Anything wider, and everything elsewhere, is left to synthesis.
 
     Members
     -------
@@ -48,7 +49,8 @@ class Multiplier(wiring.Component):
         if len(narrow) <= most and len(wide) <= alone:
             m.d.comb += self.product.eq(_block(m, family, "block", narrow, wide, pipeline=True))
         elif len(narrow) <= most and len(wide) <= 2 * most - 1:
-            # The lower limb is unsigned, so a zero stands above it. The sum takes the place of the pipeline register.
+            # The lower limb is unsigned, so a zero stands above it. The sum takes the pipeline register's
+            # place.
             limb = most - 1
             low = _block(m, family, "low", narrow, Cat(wide[:limb], Const(0, 1)).as_signed(), pipeline=False)
             high = _block(m, family, "high", narrow, wide[limb:].as_signed(), pipeline=False)
@@ -62,10 +64,11 @@ class Multiplier(wiring.Component):
 class PairMultiplier(wiring.Component):
     """Exact products of two signed weights with one signed value.
 
-    Where `2 * weight_bits + value_bits` is 17 or less, as with 4-bit weights and 9-bit values, both products come from
-    one multiplier of 18 x 18: the weights are packed as `weight1 * 2**s + weight0`, with s wide enough for a product.
-    A negative lower product takes one from the upper one, which the last stage gives back. On iCE40 UltraPlus, one
-    SB_MAC16 serves both weights up to 8 bits. Otherwise there are two multipliers.
+    Where `2 * weight_bits + value_bits` is 17 or less, as with 4-bit weights and 9-bit values, both products
+    come from one multiplier of 18 x 18: the weights are packed as `weight1 * 2**s + weight0`, with s wide
+    enough for a product. A negative lower product takes one from the upper one, which the last stage gives
+    back. On iCE40 UltraPlus, one SB_MAC16 serves both weights of up to 8 bits. Otherwise there are two
+    multipliers.
 
     Latency: :data:`MULTIPLY_LATENCY` cycles; throughput: two products per cycle. No rounding, no overflow.
 
@@ -116,8 +119,8 @@ class PairMultiplier(wiring.Component):
     def _packed(self, m: Module, family: str) -> None:
         """Both products from one multiplier."""
         shift = self.weight_bits + self.value_bits
-        # A negative lower weight takes one from the upper one. Its few bits are written out, because a carry chain in
-        # front of the multiplier costs more time than they do.
+        # A negative lower weight takes one from the upper one. That is written out bit by bit, because a
+        # carry chain in front of the multiplier costs more time.
         borrow, upper_weight = self.weight0[-1], []
         for bit in (*self.weight1, self.weight1[-1]):
             upper_weight.append(bit ^ borrow)
@@ -138,7 +141,7 @@ class PairMultiplier(wiring.Component):
 
 
 def _block(m: Module, family: str, name: str, a: Value, b: Value, *, pipeline: bool) -> Value:
-    """Product of `a` and `b` from one block of the family, 3 cycles later with the pipeline register, else 2."""
+    """Product of `a` and `b` from one block of the family, a cycle earlier without the pipeline register."""
     kind = Mult18x18 if family == ECP5 else Mac16
     m.submodules[name] = block = kind(a_bits=len(a), b_bits=len(b), pipeline=pipeline)
     m.d.comb += [block.a.eq(a), block.b.eq(b)]

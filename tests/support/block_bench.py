@@ -17,7 +17,7 @@ from egret_hw.blocks.family import GENERIC, Family
 
 CYCLES = 6000
 SPOT_BITS = 6
-"""A bench uses 2**SPOT_BITS addresses of a memory: enough to reach all its blocks, few enough to meet each often."""
+"""A bench uses 2**SPOT_BITS addresses of a memory: enough to reach all its blocks, and each of them often."""
 WARM_UP = (1 << SPOT_BITS) + 8
 """Cycles before the first comparison; each address that is used has been written by then."""
 NOISE_BITS = 256
@@ -26,7 +26,7 @@ COUNT_BITS = 16
 
 @dataclass(frozen=True)
 class Case:
-    """A component, once to be made for `family` and once in its portable form, to be fed with equal inputs."""
+    """A component, once to be made for `family` and once in its portable form, to be fed equal inputs."""
 
     name: str
     family: str

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.vendor import LatticeECP5Platform, LatticeICE40Platform
+
 from egru.errors import EgretError
 
 GENERIC = "generic"
@@ -18,7 +19,7 @@ FAMILIES = (GENERIC, ECP5, ICE40)
 
 @dataclass(frozen=True)
 class Family:
-    """Stands for a platform where there is no board: in a conversion to Verilog, or for synthesis out of context.
+    """Stands for a platform where there is no board, as in a conversion to Verilog.
 
     `name` is one of :data:`FAMILIES`. Raises ValueError for another one.
     """
@@ -45,10 +46,10 @@ def family_of(platform: Any) -> str:
 
 
 def models(family: str) -> dict[str, str]:
-    """Verilog models of the family's hard blocks by file name: a simulation of a design made for it needs them as well.
+    """Verilog models of the family's hard blocks, by file name, for the simulation of a design made for it.
 
-    The models of iCE40 are those that come with Yosys. Raises ValueError for an unknown family, and EgretError where
-    Yosys's are not found.
+    The models of iCE40 are those that come with Yosys. Raises ValueError for an unknown family, and
+    EgretError where Yosys's are not found.
     """
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
@@ -75,7 +76,7 @@ def _yosys_models(family: str, names: Sequence[str]) -> str:
         plain = re.sub(r"^\s*specify\b.*?\bendspecify$", "", model[0], flags=re.MULTILINE | re.DOTALL)
         # Some ports have a default value, by a macro of that file.
         found.append(re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_\w+(\([^)]*\))?", "", plain))
-    # Not written for Verilator: blocks without a name, file names, memories cleared with blocking assignments.
+    # Written for other simulators: blocks have no names, and memories are cleared with blocking assignments.
     rules = ("BLKSEQ", "GENUNNAMED", "UNUSEDPARAM")
     return "\n".join(
         [

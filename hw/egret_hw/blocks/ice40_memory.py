@@ -20,8 +20,8 @@ _EBR_SHAPES = ((8, 0, range(16)), (9, 1, range(0, 16, 2)), (10, 2, range(1, 16, 
 class Ebr(wiring.Component):
     """Memory of up to 2048 words with one write and one read port in SB_RAM40_4K blocks, all zeros at first.
 
-    Inferred, it would get logic that gives the old word where a word is read and written at once, and more that makes
-    its output zero at first. The output register is in the fabric: the block has none.
+    Inferred, it would get logic that gives the old word where a word is read and written at once, and more
+    that makes its output zero at first. The output register is in the fabric: the block has none.
 
     Latency: 2 cycles from `address` to `data`; a word written in cycle t is read with an `address` given in
     cycle t + 1 or later. Reading the word that is written in the same cycle gives an undefined word.
@@ -72,8 +72,8 @@ class Ebr(wiring.Component):
 class Spram(wiring.Component):
     """Memory of one port in SB_SPRAM256KA blocks of 16384 x 16 bits, with unknown contents at first.
 
-    Latency: 2 cycles from `address` to `data`, the second in a register of the fabric. A write takes the port:
-    `data` for an `address` given in a cycle with `write_enable` is undefined.
+    Latency: 2 cycles from `address` to `data`, the second in a register of the fabric. A write takes the
+    port: what is read with an `address` given in a cycle with `write_enable` is undefined.
 
     Members
     -------

@@ -1,7 +1,7 @@
 """iCE40 UltraPlus: the 16 x 16 multiplier SB_MAC16 with its own registers, also as two 8 x 8 multipliers.
 
-Synthesis must not get Yosys's option `-dsp`: its pass takes each SB_MAC16 that it finds for one of its own making, and
-sets the registers and modes anew.
+Synthesis must not get Yosys's option `-dsp`: its pass takes each SB_MAC16 that it finds for one of its own
+making, and sets the registers and modes anew.
 """
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
@@ -23,8 +23,9 @@ PAIR_VALUE_BITS = 9
 class Mac16(wiring.Component):
     """One SB_MAC16: exact product of a signed number of up to 16 bits and one of up to 17.
 
-    Latency: 3 cycles, or 2 without the register behind the partial products; throughput: one product per cycle. A 17th
-    bit b0 of `b` takes the block's adder: a * (2 * c + b0) = 2 * (a * c + (a >> 1 if b0 else 0)) + (a & b0).
+    Latency: 3 cycles, or 2 without the register behind the partial products; throughput: one product per
+    cycle. A 17th bit b0 of `b` takes the block's adder: a * (2 * c + b0) = 2 * (a * c + (a >> 1 if b0 else
+    0)) + (a & b0).
 
     Members
     -------
@@ -49,8 +50,8 @@ class Mac16(wiring.Component):
         m = Module()
         adds = len(self.b) > OPERAND_BITS
         result = Signal(signed(32))
-        # Operand registers, then the partial products, then their sum: in the multiplier's last register, or with the
-        # added half in the register behind the adder.
+        # Operand registers, then the partial products, then their sum: in the multiplier's last register, or
+        # with the added half in the register behind the adder.
         parameters = dict(
             p_A_REG=1,
             p_B_REG=1,
@@ -92,8 +93,8 @@ class Mac16(wiring.Component):
 class PairMac16(wiring.Component):
     """One SB_MAC16 as two 8 x 8 multipliers: two signed weights times one signed value.
 
-    The block multiplies by the magnitude of the value; its adder, which can subtract from zero, gives the product its
-    sign. So the value is -255 to 255.
+    The block multiplies by the magnitude of the value; its adder, which can subtract from zero, gives the
+    product its sign. So the value is -255 to 255.
 
     Latency: 3 cycles; throughput: two products per cycle.
 
