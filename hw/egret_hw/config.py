@@ -22,7 +22,7 @@ class AcceleratorConfig:
     lanes : multipliers for products in each layer's tile, 1..64
     update_lanes : units updated per cycle in each tile; None = one for 16 lanes
     readout_lanes : multipliers in the readout; None = so many that an event costs it no more cycles than the last layer
-    queue_depth : tokens that wait in front of each tile, 3..4096
+    queue_depth : tokens that wait in front of each tile, 1..4096
     streams : independent sequences whose steps are taken in turn, 1..16
     """
 
@@ -55,7 +55,7 @@ class AcceleratorConfig:
             most = max(1, min(layer.spec.units, lanes[index] // GATES))
             _check(f"update_lanes of layer {index} with {lanes[index]} lanes", update[index], 1, most)
         _check("readout_lanes", readout, 1, LANES_MAX)
-        _check("queue_depth", self.queue_depth, 3, 4096)
+        _check("queue_depth", self.queue_depth, 1, 4096)
         _check("streams", self.streams, 1, STREAMS_MAX)
         return ResolvedConfig(lanes, update, readout, self.queue_depth, self.streams)
 

@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .fifo import LEAST_DEPTH, PassingFifo
+from .fifo import PassingFifo
 from .neuron_update import result_layout
-from .stream import Kind, index_shape, token_layout
+from .stream import Kind, index_shape, tap_signature, token_layout
 
 JOBS_DEPTH = 4
 
@@ -16,12 +16,12 @@ class EventEncoder(wiring.Component):
 
     It is told in `jobs` what to send, in order: TICK for a step (its events come first), END, PASS. Groups in which no
     unit fired are dropped on the way in, so a cycle is spent per event and not per unit. Events come in the
-    order of their units. Events and ticks go to both streams (a turn that is passed counts as a step without events inside the tile),
-    and each stream takes them when it is ready; END goes to the next layer only.
+    order of their units. Events and ticks also go back into the tile, in the cycle in which they appear at the output (a turn that is
+    passed counts as a step without events there); END goes to the next layer only.
 
     Every group of the steps that may be under way has a place in the store of groups: the update never waits.
 
-    Latency: one cycle from a result to its first event. Throughput: one event per cycle.
+    Latency: two cycles from a result to its first event. Throughput: one event per cycle.
 
     Parameters
     ----------
@@ -33,15 +33,15 @@ class EventEncoder(wiring.Component):
     result_strobe, result : In, from :class:`~egret_hw.neuron_update.NeuronUpdate`
     jobs : In, stream of kinds
     o : Out, stream of tokens to the next layer
-    recurrent : Out, stream of tokens back into the tile: EVENT and TICK
-    done : Out, 1 = a step's TICK was taken by both in this cycle
+    recurrent : Out, tap of the tokens that go back into the tile, EVENT and TICK; the queue there has room for all
+    done : Out, 1 = a step's TICK has gone to the output
     """
 
     def __init__(self, *, units: int, lanes: int, event_bits: int, steps: int):
         self.units = units
         self.lanes = lanes
         self.groups = -(-units // lanes)
-        self.depth = max(steps * self.groups, LEAST_DEPTH)
+        self.depth = steps * self.groups
         self.result_layout = result_layout(units=units, lanes=lanes, event_bits=event_bits)
         self.token_layout = token_layout(units, unsigned(event_bits))
         super().__init__(
@@ -50,7 +50,7 @@ class EventEncoder(wiring.Component):
                 "result": In(self.result_layout),
                 "jobs": In(stream.Signature(job_layout())),
                 "o": Out(stream.Signature(self.token_layout)),
-                "recurrent": Out(stream.Signature(self.token_layout)),
+                "recurrent": Out(tap_signature(self.token_layout)),
                 "done": Out(1),
             }
         )
@@ -79,43 +79,30 @@ class EventEncoder(wiring.Component):
         event = working & left.any()
         tick = working & ~left.any() & group.last
         border = jobs.o.valid & (job != Kind.TICK)
-        inside = event | tick | (border & (job == Kind.PASS))  # goes back into the tile as well
 
-        payload = Signal(self.token_layout)
-        m.d.comb += [
-            payload.kind.eq(Mux(event, Kind.EVENT, job)),
-            payload.index.eq(group.group * self.lanes + lowest),
-            payload.value.eq(group["values"][lowest] if self.lanes > 1 else group["values"][0]),
-        ]
-
-        # A fork: either side may take the token first.
-        sent, fed_back = Signal(), Signal()
-        m.d.comb += [
-            self.o.payload.eq(payload),
-            self.o.valid.eq((inside | border) & ~sent),
-            self.recurrent.payload.eq(payload),
-            self.recurrent.valid.eq(inside & ~fed_back),
-        ]
-        with m.If(job == Kind.PASS):  # inside, a step without events
-            m.d.comb += self.recurrent.payload.kind.eq(Kind.TICK)
-        sending = sent | (self.o.valid & self.o.ready)
-        feeding = ~inside | fed_back | self.recurrent.ready
-        taken = (inside | border) & sending & feeding
-        m.d.sync += [
-            sent.eq((inside | border) & sending & ~taken),
-            fed_back.eq(inside & feeding & ~taken),
-        ]
+        free = ~self.o.valid | self.o.ready
+        m.d.sync += [self.recurrent.strobe.eq(0), self.done.eq(free & tick)]
+        with m.If(free):
+            m.d.sync += [
+                self.o.valid.eq(event | tick | border),
+                self.o.payload.kind.eq(Mux(event, Kind.EVENT, job)),
+                self.o.payload.index.eq(group.group * self.lanes + lowest),
+                self.o.payload.value.eq(group["values"][lowest] if self.lanes > 1 else group["values"][0]),
+                self.recurrent.strobe.eq(event | tick | (border & (job == Kind.PASS))),
+            ]
+        m.d.comb += self.recurrent.token.eq(self.o.payload)
+        with m.If(self.o.payload.kind == Kind.PASS):  # inside, a step without events
+            m.d.comb += self.recurrent.token.kind.eq(Kind.TICK)
 
         # A group leaves with its last event, or with its tick; one without either is not in the store.
-        last_event = event & ((left & (left - 1)[: self.lanes]) == 0)
+        one_left = (left & (left - 1)[: self.lanes]) == 0
         m.d.comb += [
-            store.o.ready.eq(taken & ((last_event & ~group.last) | tick)),
-            jobs.o.ready.eq(taken & (tick | border)),
-            self.done.eq(taken & tick),
+            store.o.ready.eq(free & working & one_left & (~left.any() | ~group.last)),
+            jobs.o.ready.eq(free & (tick | border)),
         ]
         with m.If(store.o.ready):
             m.d.sync += gone.eq(0)
-        with m.Elif(taken & event):
+        with m.Elif(free & event):
             m.d.sync += gone.eq(gone | (left & ~(left - 1)[: self.lanes]))
         return m
 

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from .blocks.ecp5_memory import BlockRam, BlockRom
 from .blocks.family import ECP5, GENERIC, ICE40, family_of
-from .blocks.ice40_memory import Spram
+from .blocks.ice40_memory import EBR_DEPTH, Ebr, Spram
 from .blocks.lut_memory import LutRam, LutRom
 from .stream import index_shape
 
@@ -27,14 +27,15 @@ SMALL_BITS = 1024
 
 
 def is_small(*, width: int, depth: int) -> bool:
-    """Whether a memory is made of look-up tables, where the family is known: a block would be almost empty."""
+    """Whether a memory is made of look-up tables where the family is known: a block would be almost empty."""
     return depth <= SMALL_DEPTH or (depth <= 2 * SMALL_DEPTH and width * depth <= SMALL_BITS)
 
 
 class Rom(wiring.Component):
     """Read-only memory with one or more ports.
 
-    Latency: :data:`READ_LATENCY` cycles from `address{i}` to `data{i}`; throughput: one read per port and cycle.
+    Latency: :data:`READ_LATENCY` cycles from `address{i}` to `data{i}`; throughput: a read per port and
+    cycle.
 
     Members
     -------
@@ -65,7 +66,9 @@ class Rom(wiring.Component):
         if family == ECP5:
             return self._of(BlockRom)
         m = Module()
-        m.submodules.memory = store = memory.Memory(shape=self.shape, depth=len(self.contents), init=self.contents)
+        m.submodules.memory = store = memory.Memory(
+            shape=self.shape, depth=len(self.contents), init=self.contents
+        )
         for port in range(self.ports):
             read = store.read_port()
             data = Signal(self.shape, name=f"output{port}", reset_less=True)
@@ -74,7 +77,7 @@ class Rom(wiring.Component):
         return m
 
     def _of(self, kind: type[BlockRom] | type[LutRom]) -> Module:
-        """This memory as one of a family."""
+        """Make the memory of one of a family's."""
         m = Module()
         m.submodules.memory = part = kind(width=self.shape.width, contents=self.contents, ports=self.ports)
         for port in range(self.ports):
@@ -88,8 +91,9 @@ class Rom(wiring.Component):
 class Ram(wiring.Component):
     """Memory with one write and one read port.
 
-    Latency: :data:`READ_LATENCY` cycles from `address` to `data`; a word written in cycle t is read with an `address` given
-    in cycle t + 1 or later. The design never reads and writes one address in the same cycle.
+    Latency: :data:`READ_LATENCY` cycles from `address` to `data`; a word written in cycle t is read with an
+    `address` given in cycle t + 1 or later. What is read with the address of a write in the same cycle is
+    undefined.
     """
 
     def __init__(self, *, shape: ShapeLike, depth: int):
@@ -107,17 +111,20 @@ class Ram(wiring.Component):
         if family == ECP5:
             kind = LutRam if is_small(width=width, depth=depth) else BlockRam
             return _delegated(self, kind(width=width, depth=depth))
+        if family == ICE40 and depth <= EBR_DEPTH:
+            return _delegated(self, Ebr(width=width, depth=depth))
         return _inferred_ram(self)
 
 
 class SpramMemory(wiring.Component):
     """Large memory without initial contents, loaded at run time.
 
-    On iCE40 UltraPlus it is made of the single-port memories of 16384 x 16 bits, of which a device has four; elsewhere
-    it is a :class:`Ram`. Reading a word that was never written gives an undefined word.
+    On iCE40 UltraPlus it is made of the single-port memories of 16384 x 16 bits, of which a device has four;
+    elsewhere it is a :class:`Ram`. Reading a word that was never written gives an undefined word.
 
-    Latency: :data:`READ_LATENCY` cycles from `address` to `data`; a word written in cycle t is read with an `address` given
-    in cycle t + 1 or later. What is read with an `address` given in a cycle with `write_enable` is undefined.
+    Latency: :data:`READ_LATENCY` cycles from `address` to `data`; a word written in cycle t is read with an
+    `address` given in cycle t + 1 or later. What is read with an `address` given in a cycle with
+    `write_enable` is undefined.
 
     Members
     -------

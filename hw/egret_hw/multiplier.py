@@ -1,6 +1,7 @@
 """Portable signed multipliers with all of their pipeline registers.
 
-Every product of the design goes through here, so that a family's own block can take its place with the same latency.
+Every product of the design goes through here, so that a family's own block can take its place with the same
+latency.
 """
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
@@ -22,8 +23,9 @@ class Multiplier(wiring.Component):
 
     Latency: :data:`MULTIPLY_LATENCY` cycles; throughput: one product per cycle. No rounding, no overflow.
 
-    On ECP5, operands of up to 18 bits take one MULT18X18D, one of up to 35 bits takes two; on iCE40 UltraPlus,
-    operands of up to 16 and 17 bits take one SB_MAC16. Wider ones, and all of them elsewhere, are left to synthesis.
+    On ECP5, operands of up to 18 bits take one MULT18X18D, on iCE40 UltraPlus those of up to 16 and 17 bits
+    take one SB_MAC16. If the wider one has up to 35 or 31 bits, it is cut in two limbs and takes two blocks.
+    Anything wider, and everything elsewhere, is left to synthesis.
 
     Members
     -------
@@ -41,23 +43,19 @@ class Multiplier(wiring.Component):
         m = Module()
         family = family_of(platform)
         narrow, wide = sorted((self.a, self.b), key=len)
-        narrow_bits, wide_bits = len(narrow), len(wide)
-        limb_bits = ecp5_multiplier.OPERAND_BITS - 1
-        if family == ECP5 and wide_bits <= limb_bits + 1:
-            m.d.comb += self.product.eq(_mult18x18(m, "block", narrow, wide, pipeline=True))
-        elif family == ECP5 and narrow_bits <= limb_bits + 1 and wide_bits <= 2 * limb_bits + 1:
-            # The lower limb is unsigned, so a zero stands above it. The sum takes the place of the pipeline register.
-            low = _mult18x18(m, "low", narrow, Cat(wide[:limb_bits], Const(0, 1)).as_signed(), pipeline=False)
-            high = _mult18x18(m, "high", narrow, wide[limb_bits:].as_signed(), pipeline=False)
-            upper = pipe(m, high + (low >> limb_bits), "upper")
-            m.d.comb += self.product.eq(Cat(pipe(m, low[:limb_bits], "lower"), upper).as_signed())
-        elif (
-            family == ICE40
-            and narrow_bits <= ice40_multiplier.OPERAND_BITS
-            and wide_bits <= ice40_multiplier.OPERAND_BITS + 1
-        ):
-            m.submodules.block = block = Mac16(a_bits=narrow_bits, b_bits=wide_bits)
-            m.d.comb += [block.a.eq(narrow), block.b.eq(wide), self.product.eq(block.product)]
+        most = {ECP5: ecp5_multiplier.OPERAND_BITS, ICE40: ice40_multiplier.OPERAND_BITS}.get(family, 0)
+        # The adder of an SB_MAC16 takes one bit more.
+        alone = most + (family == ICE40)
+        if len(narrow) <= most and len(wide) <= alone:
+            m.d.comb += self.product.eq(_block(m, family, "block", narrow, wide, pipeline=True))
+        elif len(narrow) <= most and len(wide) <= 2 * most - 1:
+            # The lower limb is unsigned, so a zero stands above it. The sum takes the pipeline register's
+            # place.
+            limb = most - 1
+            low = _block(m, family, "low", narrow, Cat(wide[:limb], Const(0, 1)).as_signed(), pipeline=False)
+            high = _block(m, family, "high", narrow, wide[limb:].as_signed(), pipeline=False)
+            upper = pipe(m, high + (low >> limb), "upper")
+            m.d.comb += self.product.eq(Cat(pipe(m, low[:limb], "lower"), upper).as_signed())
         else:
             m.d.comb += self.product.eq(_inferred(m, self.a, self.b, stages=MULTIPLY_LATENCY))
         return m
@@ -66,10 +64,11 @@ class Multiplier(wiring.Component):
 class PairMultiplier(wiring.Component):
     """Exact products of two signed weights with one signed value.
 
-    Where `2 * weight_bits + value_bits` is 17 or less, as with 4-bit weights and 9-bit values, both products come from
-    one multiplier of 18 x 18: the weights are packed as `weight1 * 2**s + weight0`, with s wide enough for a product.
-    A negative lower product takes one from the upper one, which the last stage gives back. On iCE40 UltraPlus, one
-    SB_MAC16 serves both weights up to 8 bits. Otherwise there are two multipliers.
+    Where `2 * weight_bits + value_bits` is 17 or less, as with 4-bit weights and 9-bit values, both products
+    come from one multiplier of 18 x 18: the weights are packed as `weight1 * 2**s + weight0`, with s wide
+    enough for a product. A negative lower product takes one from the upper one, which the last stage gives
+    back. On iCE40 UltraPlus, one SB_MAC16 serves both weights of up to 8 bits. Otherwise there are two
+    multipliers.
 
     Latency: :data:`MULTIPLY_LATENCY` cycles; throughput: two products per cycle. No rounding, no overflow.
 
@@ -120,10 +119,17 @@ class PairMultiplier(wiring.Component):
     def _packed(self, m: Module, family: str) -> None:
         """Both products from one multiplier."""
         shift = self.weight_bits + self.value_bits
-        packed = Signal(signed(shift + self.weight_bits + 1))
-        m.d.comb += packed.eq((self.weight1 << shift) + self.weight0)
+        # A negative lower weight takes one from the upper one. That is written out bit by bit, because a
+        # carry chain in front of the multiplier costs more time.
+        borrow, upper_weight = self.weight0[-1], []
+        for bit in (*self.weight1, self.weight1[-1]):
+            upper_weight.append(bit ^ borrow)
+            borrow = borrow & ~bit
+        lower_weight = Signal(signed(shift))
+        packed = Cat(lower_weight, *upper_weight).as_signed()
+        m.d.comb += lower_weight.eq(self.weight0)
         if family == ECP5:
-            both = _mult18x18(m, "block", self.value, packed, pipeline=False)
+            both = _block(m, family, "block", self.value, packed, pipeline=False)
         else:
             both = _inferred(m, self.value, packed, stages=MULTIPLY_LATENCY - 1)
         lower = both[:shift].as_signed()
@@ -134,9 +140,10 @@ class PairMultiplier(wiring.Component):
         ]
 
 
-def _mult18x18(m: Module, name: str, a: Value, b: Value, *, pipeline: bool) -> Value:
-    """Product of `a` and `b` from one MULT18X18D, 3 cycles later with the pipeline register, else 2."""
-    m.submodules[name] = block = Mult18x18(a_bits=len(a), b_bits=len(b), pipeline=pipeline)
+def _block(m: Module, family: str, name: str, a: Value, b: Value, *, pipeline: bool) -> Value:
+    """Product of `a` and `b` from one block of the family, a cycle earlier without the pipeline register."""
+    kind = Mult18x18 if family == ECP5 else Mac16
+    m.submodules[name] = block = kind(a_bits=len(a), b_bits=len(b), pipeline=pipeline)
     m.d.comb += [block.a.eq(a), block.b.eq(b)]
     return block.product
 

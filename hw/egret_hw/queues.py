@@ -2,7 +2,7 @@
 
 from amaranth.hdl import ShapeLike, unsigned
 
-from .fifo import LEAST_DEPTH, PassingFifo
+from .fifo import PassingFifo
 from .stream import token_layout
 
 
@@ -13,7 +13,7 @@ class EventQueue(PassingFifo):
     ----------
     size : number of sources, so indices are below it
     value : shape of an event's value
-    depth : tokens that wait at most, 3 or more
+    depth : tokens that wait at most, 1 or more
     """
 
     def __init__(self, *, size: int, value: ShapeLike, depth: int):
@@ -28,6 +28,4 @@ class RecurrentQueue(PassingFifo):
     """
 
     def __init__(self, *, units: int, event_bits: int, streams: int):
-        super().__init__(
-            token_layout(units, unsigned(event_bits)), depth=max(streams * (units + 1), LEAST_DEPTH)
-        )
+        super().__init__(token_layout(units, unsigned(event_bits)), depth=streams * (units + 1))

@@ -2,7 +2,7 @@
 
 from math import gcd
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -138,12 +138,18 @@ class SumGather(wiring.Component):
             m.d.comb += self.done.eq(asking & last_turn & last_group)
 
         # Addresses: lanes below the offset belong to the next word.
+        stride = gcd(step, lanes)
+        offsets = list(range(0, lanes, stride))
+
+        def where(condition):
+            """1 at those offsets; a small table, where a comparison would be a carry chain."""
+            return Cat(offset == number for number in offsets if condition(number)).any()
+
         for lane in range(lanes):
-            below = offset > lane
+            below = where(lambda number, lane=lane: number > lane)
             first = Mux(below, word.next_first, word.first)
             if self.overlapped:  # lanes outside the group may read the second sums of the group before
-                reach = offset + size
-                mine = ((offset <= lane) & (reach > lane)) | (reach > lane + lanes)
+                mine = where(lambda number, lane=lane: (lane - number) % lanes < size)
                 slot = Mux(mine & asking, first, Mux(below, word.second, word.previous_second))
             else:
                 slot = Mux(turn == self.turns, Mux(below, word.next_second, word.second), first)
@@ -170,8 +176,6 @@ class SumGather(wiring.Component):
         second_step = pipe(m, answer_step, "second_step") if self.overlapped else answer_step
         counts = [answer_step.has_any, answer_step.has_any, answer_step.has_input]
 
-        stride = gcd(step, lanes)
-        offsets = list(range(0, lanes, stride))
         for place in range(size):
             unit, gate = divmod(place, GATES)
             chosen = self._chosen(m, f"first{place}", answer_offset, offsets, place)

@@ -118,7 +118,6 @@ class Tile(wiring.Component):
         connect(m, recurrent.o, scheduler.recurrent)
         connect(m, scheduler.o, fetch.i)
         connect(m, scheduler.jobs, encoder.jobs)
-        connect(m, encoder.recurrent, recurrent.i)
         connect(m, encoder.o, flipped(self.o))
         m.d.comb += [
             weights.address0.eq(fetch.address),
@@ -149,6 +148,8 @@ class Tile(wiring.Component):
             counters.blocked.eq(scheduler.blocked),
             counters.stalled.eq(encoder.o.valid & ~encoder.o.ready),
             self.counters.eq(counters.values),
+            recurrent.i.valid.eq(encoder.recurrent.strobe),
+            recurrent.i.payload.eq(encoder.recurrent.token),
             scheduler.lanes_empty.eq(fetch.idle & macs.empty),
             scheduler.read_done.eq(gather.done),
             scheduler.step_done.eq(encoder.done),

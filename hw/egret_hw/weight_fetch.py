@@ -105,8 +105,12 @@ class WeightFetch(wiring.Component):
         done = Signal()
         m.d.comb += [
             done.eq(~current_valid | ~current.fetch | last),
-            self.i.ready.eq(~next_valid | done),
+            # With two words or more there is time to refill after the current row has moved on, and
+            # what happens there stays out of the requests' way.
+            self.i.ready.eq(~next_valid | done if self.words == 1 else ~next_valid),
         ]
+        with m.If(done):
+            m.d.sync += next_valid.eq(0)
         with m.If(self.i.ready):
             m.d.sync += [
                 next_.eq(self.i.payload),

@@ -17,7 +17,7 @@ from egret_hw.blocks.family import GENERIC, Family
 
 CYCLES = 6000
 SPOT_BITS = 6
-"""A bench uses 2**SPOT_BITS addresses of a memory: enough to reach all its blocks, few enough to meet each often."""
+"""A bench uses 2**SPOT_BITS addresses of a memory: enough to reach all its blocks, and each of them often."""
 WARM_UP = (1 << SPOT_BITS) + 8
 """Cycles before the first comparison; each address that is used has been written by then."""
 NOISE_BITS = 256
@@ -26,7 +26,7 @@ COUNT_BITS = 16
 
 @dataclass(frozen=True)
 class Case:
-    """A component, once to be made for `family` and once in its portable form, to be fed with equal inputs."""
+    """A component, once to be made for `family` and once in its portable form, to be fed equal inputs."""
 
     name: str
     family: str
@@ -108,7 +108,9 @@ class Comparison(wiring.Component):
             return (self._cycle != WARM_UP) | noise[:2].any()
         choice, sign, value = noise[:3], noise[3], noise[4 : 4 + width]
         lowest = 1 << (width - 1)
-        value = Mux(choice == 0, lowest, Mux(choice == 1, lowest - 1, Mux(choice == 2, sign.replicate(width), value)))
+        value = Mux(
+            choice == 0, lowest, Mux(choice == 1, lowest - 1, Mux(choice == 2, sign.replicate(width), value))
+        )
         return Mux(value == case.never[name], 1, value) if name in case.never else value
 
 

@@ -20,10 +20,10 @@ _INIT_ROWS, _INIT_PITCH = 16, 20  # rows per INITVAL parameter, and their distan
 
 
 class BlockRom(wiring.Component):
-    """Read-only memory in block memories, shaped so that nothing but banks of 16384 words needs a multiplexer.
+    """Read-only memory in block memories, shaped so that only banks of 16384 words need a multiplexer.
 
-    A block serves two ports. A memory of one port and up to 512 words has its lower and upper halves of 18 bits behind
-    the two ports of each block, so that a block holds 36 bits of each word.
+    A block serves two ports. A memory of one port and up to 512 words has its lower and upper halves of 18
+    bits behind the two ports of each block, so that a block holds 36 bits of each word.
 
     Latency: 2 cycles from `address{i}` to `data{i}`; throughput: one read per port and cycle.
 
@@ -45,7 +45,9 @@ class BlockRom(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        banks = [self.contents[start : start + BANK_DEPTH] for start in range(0, len(self.contents), BANK_DEPTH)]
+        banks = [
+            self.contents[start : start + BANK_DEPTH] for start in range(0, len(self.contents), BANK_DEPTH)
+        ]
         for pair in range(0, self.ports, 2):
             ports = range(pair, min(pair + 2, self.ports))
             addresses = [getattr(self, f"address{port}") for port in ports]
@@ -72,7 +74,11 @@ class BlockRom(wiring.Component):
                 column += [0] * (_WIDE_DEPTH - len(column)) + upper
                 place = Cat(addresses[0], Const(0, address_bits))[: address_bits - 1]
                 ports = [
-                    _port("A", _located(Cat(place, Const(0, 1)), address_bits), outputs[0][start : start + _ROW_BITS]),
+                    _port(
+                        "A",
+                        _located(Cat(place, Const(0, 1)), address_bits),
+                        outputs[0][start : start + _ROW_BITS],
+                    ),
                     _port(
                         "B",
                         _located(Cat(place, Const(1, 1)), address_bits),
@@ -93,8 +99,8 @@ class BlockRom(wiring.Component):
 class BlockRam(wiring.Component):
     """Memory of one write and one read port in block memories, all zeros at first.
 
-    Up to 512 words of more than 18 bits, a block serves 36 bits; deeper, the shape is chosen so that nothing but banks
-    of 16384 words needs a multiplexer.
+    Up to 512 words of more than 18 bits, a block serves 36 bits; deeper, the shape is chosen so that only
+    banks of 16384 words need a multiplexer.
 
     Latency: 2 cycles from `address` to `data`; a word written in cycle t is read with an `address` given in
     cycle t + 1 or later. Reading the word that is written in the same cycle gives an undefined word.
@@ -173,7 +179,10 @@ def _selected(m: Module, address: Value, banks: list[Signal], name: str) -> Valu
 
 
 def _rows(words: list[int], word_bits: int) -> list[int]:
-    """The block's 1024 rows of 18 bits for words of 1 to 18 bits: bytes of 9 bits, the ninth unused in narrow shapes."""
+    """The block's 1024 rows of 18 bits for words of up to 18 bits.
+
+    A row is two bytes of 9 bits, of which words of 1 to 4 bits leave the ninth unused.
+    """
     bytes_per_word = max(1, word_bits // 9)
     words_per_byte = max(1, 8 // word_bits)
     rows = [0] * _ROWS
@@ -184,7 +193,9 @@ def _rows(words: list[int], word_bits: int) -> list[int]:
     return rows
 
 
-def _port(side: str, address: Value, data: Value, *, write: Value | None = None, word: Value | None = None) -> dict:
+def _port(
+    side: str, address: Value, data: Value, *, write: Value | None = None, word: Value | None = None
+) -> dict:
     """Connections of one port of a block; `data` may be narrower than the port."""
     word = Const(0, 1) if word is None else word
     word = Cat(word, Const(0, _ROW_BITS))[:_ROW_BITS]
@@ -204,7 +215,10 @@ def _port(side: str, address: Value, data: Value, *, write: Value | None = None,
 
 def _idle_port(side: str) -> dict:
     """Connections of a port that nobody uses."""
-    return _port(side, Const(0, ADDRESS_BITS), Signal(0)) | {f"i_CLK{side}": Const(0), f"i_CE{side}": Const(0)}
+    return _port(side, Const(0, ADDRESS_BITS), Signal(0)) | {
+        f"i_CLK{side}": Const(0),
+        f"i_CE{side}": Const(0),
+    }
 
 
 def _block(word_bits: int, rows: list[int], *ports: dict) -> Instance:

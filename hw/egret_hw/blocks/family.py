@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.vendor import LatticeECP5Platform, LatticeICE40Platform
+
 from egru.errors import EgretError
 
 GENERIC = "generic"
@@ -18,7 +19,7 @@ FAMILIES = (GENERIC, ECP5, ICE40)
 
 @dataclass(frozen=True)
 class Family:
-    """Stands for a platform where there is no board: in a conversion to Verilog, or for synthesis out of context.
+    """Stands for a platform where there is no board, as in a conversion to Verilog.
 
     `name` is one of :data:`FAMILIES`. Raises ValueError for another one.
     """
@@ -45,16 +46,19 @@ def family_of(platform: Any) -> str:
 
 
 def models(family: str) -> dict[str, str]:
-    """Verilog models of the family's hard blocks by file name: a simulation of a design made for it needs them as well.
+    """Verilog models of the family's hard blocks, by file name, for the simulation of a design made for it.
 
-    The models of iCE40 are those that come with Yosys. Raises ValueError for an unknown family, and EgretError where
-    Yosys's are not found.
+    The models of iCE40 are those that come with Yosys. Raises ValueError for an unknown family, and
+    EgretError where Yosys's are not found.
     """
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
     if family == ICE40:
-        return {"ice40.v": _yosys_models("ice40", ("SB_MAC16", "SB_SPRAM256KA"))}
-    return {path.name: path.read_text() for path in sorted((Path(__file__).parent / "models" / family).glob("*.v"))}
+        return {"ice40.v": _yosys_models("ice40", ("SB_MAC16", "SB_RAM40_4K", "SB_SPRAM256KA"))}
+    return {
+        path.name: path.read_text()
+        for path in sorted((Path(__file__).parent / "models" / family).glob("*.v"))
+    }
 
 
 def _yosys_models(family: str, names: Sequence[str]) -> str:
@@ -69,9 +73,11 @@ def _yosys_models(family: str, names: Sequence[str]) -> str:
         model = re.search(rf"^module {name}\b.*?^endmodule$", text, re.MULTILINE | re.DOTALL)
         if model is None:
             raise EgretError(f"{library} holds no model of {name}")
-        found.append(re.sub(r"^\s*specify\b.*?\bendspecify$", "", model[0], flags=re.MULTILINE | re.DOTALL))
-    # They are written for simulation by events: a memory is cleared with blocking assignments, and filled with others.
-    rules = ("BLKSEQ",)
+        plain = re.sub(r"^\s*specify\b.*?\bendspecify$", "", model[0], flags=re.MULTILINE | re.DOTALL)
+        # Some ports have a default value, by a macro of that file.
+        found.append(re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_\w+(\([^)]*\))?", "", plain))
+    # Written for other simulators: blocks have no names, and memories are cleared with blocking assignments.
+    rules = ("BLKSEQ", "GENUNNAMED", "UNUSEDPARAM")
     return "\n".join(
         [
             *(f"/* verilator lint_off {rule} */" for rule in rules),

@@ -1,21 +1,79 @@
-"""iCE40 UltraPlus: the single-port memories SB_SPRAM256KA."""
+"""iCE40 UltraPlus: block memories SB_RAM40_4K, and the large single-port memories SB_SPRAM256KA."""
 
-from amaranth.hdl import Array, ClockSignal, Const, Instance, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ..arithmetic import pipe
 
+EBR_DEPTH = 2048
+"""Words of the deepest shape of SB_RAM40_4K."""
+
 SPRAM_ADDRESS_BITS = 14
 SPRAM_WIDTH = 16
+
+# Address bits, mode, and where the bits of a word are among the 16 data pins.
+_EBR_SHAPES = ((8, 0, range(16)), (9, 1, range(0, 16, 2)), (10, 2, range(1, 16, 4)), (11, 3, range(3, 16, 8)))
+
+
+class Ebr(wiring.Component):
+    """Memory of up to 2048 words with one write and one read port in SB_RAM40_4K blocks, all zeros at first.
+
+    Inferred, it would get logic that gives the old word where a word is read and written at once, and more
+    that makes its output zero at first. The output register is in the fabric: the block has none.
+
+    Latency: 2 cycles from `address` to `data`; a word written in cycle t is read with an `address` given in
+    cycle t + 1 or later. Reading the word that is written in the same cycle gives an undefined word.
+
+    Members
+    -------
+    address : In, what to read
+    data : Out, the word there
+    write_enable, write_address, write_data : In, what to write
+    """
+
+    def __init__(self, *, width: int, depth: int):
+        if not 1 <= depth <= EBR_DEPTH:
+            raise ValueError(f"depth must be 1 to {EBR_DEPTH}, not {depth!r}")
+        self.width = width
+        self.depth = depth
+        super().__init__(_members(width, depth))
+
+    def elaborate(self, platform):
+        m = Module()
+        _, mode, pins = next(shape for shape in _EBR_SHAPES if self.depth <= 1 << shape[0])
+        read = Signal(self.width)
+        for start in range(0, self.width, len(pins)):
+            word = Signal(16, name=f"word{start}")
+            out = Signal(16, name=f"read{start}")
+            for pin, bit in zip(pins, range(start, self.width), strict=False):
+                m.d.comb += [word[pin].eq(self.write_data[bit]), read[bit].eq(out[pin])]
+            m.submodules[f"column{start}"] = Instance(
+                "SB_RAM40_4K",
+                p_READ_MODE=mode,
+                p_WRITE_MODE=mode,
+                i_RCLK=ClockSignal(),
+                i_RCLKE=Const(1),
+                i_RE=Const(1),
+                i_RADDR=Cat(self.address, Const(0, 11))[:11],
+                i_WCLK=ClockSignal(),
+                i_WCLKE=Const(1),
+                i_WE=self.write_enable,
+                i_WADDR=Cat(self.write_address, Const(0, 11))[:11],
+                i_MASK=Const(0, 16),
+                i_WDATA=word,
+                o_RDATA=out,
+            )
+        m.d.comb += self.data.eq(pipe(m, read, "output"))
+        return m
 
 
 class Spram(wiring.Component):
     """Memory of one port in SB_SPRAM256KA blocks of 16384 x 16 bits, with unknown contents at first.
 
-    Latency: 2 cycles from `address` to `data`, the second in a register of the fabric. A write takes the port:
-    `data` for an `address` given in a cycle with `write_enable` is undefined.
+    Latency: 2 cycles from `address` to `data`, the second in a register of the fabric. A write takes the
+    port: what is read with an `address` given in a cycle with `write_enable` is undefined.
 
     Members
     -------
@@ -27,16 +85,7 @@ class Spram(wiring.Component):
     def __init__(self, *, width: int, depth: int):
         self.width = width
         self.depth = depth
-        address = max(1, bits_for(depth - 1))
-        super().__init__(
-            {
-                "address": In(address),
-                "data": Out(width),
-                "write_enable": In(1),
-                "write_address": In(address),
-                "write_data": In(width),
-            }
-        )
+        super().__init__(_members(width, depth))
 
     def elaborate(self, platform):
         m = Module()
@@ -69,3 +118,15 @@ class Spram(wiring.Component):
         selected = reads[0] if len(reads) == 1 else Array(reads)[pipe(m, bank, "select")]
         m.d.comb += self.data.eq(pipe(m, selected, "output"))
         return m
+
+
+def _members(width: int, depth: int) -> dict:
+    """Members of a memory that is read at one address and written at another."""
+    address = max(1, bits_for(depth - 1))
+    return {
+        "address": In(address),
+        "data": Out(width),
+        "write_enable": In(1),
+        "write_address": In(address),
+        "write_data": In(width),
+    }

@@ -1,4 +1,8 @@
-"""iCE40 UltraPlus: the 16 x 16 multiplier SB_MAC16 with its own registers, also as two 8 x 8 multipliers."""
+"""iCE40 UltraPlus: the 16 x 16 multiplier SB_MAC16 with its own registers, also as two 8 x 8 multipliers.
+
+Synthesis must not get Yosys's option `-dsp`: its pass takes each SB_MAC16 that it finds for one of its own
+making, and sets the registers and modes anew.
+"""
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
@@ -19,8 +23,9 @@ PAIR_VALUE_BITS = 9
 class Mac16(wiring.Component):
     """One SB_MAC16: exact product of a signed number of up to 16 bits and one of up to 17.
 
-    Latency: 3 cycles; throughput: one product per cycle. A 17th bit b0 of `b` takes the block's adder:
-    a * (2 * c + b0) = 2 * (a * c + (a >> 1 if b0 else 0)) + (a & b0).
+    Latency: 3 cycles, or 2 without the register behind the partial products; throughput: one product per
+    cycle. A 17th bit b0 of `b` takes the block's adder: a * (2 * c + b0) = 2 * (a * c + (a >> 1 if b0 else
+    0)) + (a & b0).
 
     Members
     -------
@@ -29,10 +34,14 @@ class Mac16(wiring.Component):
     product : Out, signed, `a_bits + b_bits`
     """
 
-    def __init__(self, *, a_bits: int, b_bits: int):
-        for name, bits, most in (("a_bits", a_bits, OPERAND_BITS), ("b_bits", b_bits, OPERAND_BITS + 1)):
+    def __init__(self, *, a_bits: int, b_bits: int, pipeline: bool = True):
+        for name, bits, most in (
+            ("a_bits", a_bits, OPERAND_BITS),
+            ("b_bits", b_bits, OPERAND_BITS + pipeline),
+        ):
             if not 1 <= bits <= most:
                 raise ValueError(f"{name} must be 1 to {most}, not {bits!r}")
+        self.pipeline = pipeline
         super().__init__(
             {"a": In(signed(a_bits)), "b": In(signed(b_bits)), "product": Out(signed(a_bits + b_bits))}
         )
@@ -41,16 +50,16 @@ class Mac16(wiring.Component):
         m = Module()
         adds = len(self.b) > OPERAND_BITS
         result = Signal(signed(32))
-        # Operand registers, then the partial products, then their sum: in the multiplier's last register, or with the
-        # added half in the register behind the adder.
+        # Operand registers, then the partial products, then their sum: in the multiplier's last register, or
+        # with the added half in the register behind the adder.
         parameters = dict(
             p_A_REG=1,
             p_B_REG=1,
             p_C_REG=int(adds),
             p_D_REG=int(adds),
-            p_TOP_8x8_MULT_REG=1,
-            p_BOT_8x8_MULT_REG=1,
-            p_PIPELINE_16x16_MULT_REG1=1,
+            p_TOP_8x8_MULT_REG=int(self.pipeline),
+            p_BOT_8x8_MULT_REG=int(self.pipeline),
+            p_PIPELINE_16x16_MULT_REG1=int(self.pipeline),
             p_PIPELINE_16x16_MULT_REG2=int(not adds),
             p_TOPOUTPUT_SELECT=1 if adds else 3,
             p_BOTOUTPUT_SELECT=1 if adds else 3,
@@ -84,8 +93,8 @@ class Mac16(wiring.Component):
 class PairMac16(wiring.Component):
     """One SB_MAC16 as two 8 x 8 multipliers: two signed weights times one signed value.
 
-    The block multiplies by the magnitude of the value; its adder, which can subtract from zero, gives the product its
-    sign. So the value is -255 to 255.
+    The block multiplies by the magnitude of the value; its adder, which can subtract from zero, gives the
+    product its sign. So the value is -255 to 255.
 
     Latency: 3 cycles; throughput: two products per cycle.
 
@@ -150,9 +159,22 @@ class PairMac16(wiring.Component):
         return m
 
 
-def _mac16(a: Value, b: Value, result: Signal, *, added: Value, subtract: Value, **parameters: int) -> Instance:
+def _mac16(
+    a: Value, b: Value, result: Signal, *, added: Value, subtract: Value, **parameters: int
+) -> Instance:
     """One SB_MAC16 whose adders add `added` to the product, or subtract the product from it."""
-    pins = ("AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP", "OLOADBOT")
+    pins = (
+        "AHOLD",
+        "BHOLD",
+        "CHOLD",
+        "DHOLD",
+        "IRSTTOP",
+        "IRSTBOT",
+        "ORSTTOP",
+        "ORSTBOT",
+        "OLOADTOP",
+        "OLOADBOT",
+    )
     pins += ("OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN")
     widths = {"SELECT": 2, "LOWERINPUT": 2}
     sized = {

@@ -2,11 +2,11 @@
 // optional output register, or with one write port (A) and one read port (B) of 36 bits.
 //
 // For simulation only. After Lattice's "ECP5 and ECP5-5G Memory Usage Guide" (FPGA-TN-02204), as far as the design
-// uses the block: writes at port A, synchronous reset of the output registers, no chip select, and write mode NORMAL,
-// in which the output keeps its word while its port writes.
+// uses the block: writes at port A, synchronous reset of the output registers, no chip select, and write mode
+// NORMAL, in which the output keeps its word while its port writes.
 //
-// A word that port B reads while port A writes it is undefined. The model then gives the complement of the old one, so
-// that a design that needs it fails.
+// A word that port B reads while port A writes it is undefined. The model then gives the complement of the old one,
+// so that a design that needs it fails.
 
 module DP16KD #(
     parameter DATA_WIDTH_A = 18,
@@ -111,8 +111,8 @@ module DP16KD #(
     reg [35:0] rows[0:511];
     reg [35:0] latch_a = 0, latch_b = 0, register_a = 0, register_b = 0;
 
-    // Where a word starts in its row of 36 bits. An address counts bits of a 16 Kbit memory, so a word leaves the lowest
-    // address bits unused. Of each nine bits, the ninth belongs to widths of 9 and more only.
+    // Where a word starts in its row of 36 bits. An address counts bits of a 16 Kbit memory, so a word leaves the
+    // lowest address bits unused. Of each nine bits, the ninth belongs to widths of 9 and more only.
     function automatic [5:0] place(input [13:0] address, input integer width);
         case (width)
             1: place = 9 * address[4:3] + address[2:0];
