@@ -1,8 +1,8 @@
 """The integer model of one layer as a differentiable function (docs/numerics.md, section 3).
 
 Forward it computes the very integers of `egru.integer`; backward it is straight-through: roundings,
-that of a gated event included, have slope 1, the slopes of sigmoid and tanh follow from the table entries used, and a spike has the surrogate
-gradient of `egru.backward`.
+that of a gated event included, have slope 1, the slopes of sigmoid and tanh follow from the table
+entries used, and a spike has the surrogate gradient of `egru.backward`.
 
 Integers are carried by floating point, since that is what matrix products and autograd are fast with. It
 loses nothing: every intermediate value is an integer times a power of two, of less than 53 bits. The

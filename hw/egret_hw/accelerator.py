@@ -32,7 +32,8 @@ class Accelerator(wiring.Component):
             options = (layer.spec.reset, layer.spec.state_reset)
             if options != ("after", "threshold"):
                 raise EgretError(
-                    f"layer {index}: the hardware computes reset='after', state_reset='threshold', not {options}"
+                    f"layer {index}: reset and state_reset must be 'after' and 'threshold' for hardware, "
+                    f"not {options[0]!r} and {options[1]!r}"
                 )
         self.image = image
         self.config = (config or AcceleratorConfig()).resolve(image)
@@ -44,7 +45,9 @@ class Accelerator(wiring.Component):
                 queue_depth=self.config.queue_depth,
                 streams=self.config.streams,
             )
-            for layer, lanes, update in zip(image.layers, self.config.lanes, self.config.update_lanes, strict=True)
+            for layer, lanes, update in zip(
+                image.layers, self.config.lanes, self.config.update_lanes, strict=True
+            )
         ]
         self.readout = ReadoutTile(
             readout=image.readout,

@@ -26,17 +26,21 @@ def tag_layout(*, slots: int, banks: int) -> data.StructLayout:
     slot, bank : its accumulator
     first : 1 = it replaces what is there
     """
-    return data.StructLayout({"strobe": 1, "slot": index_shape(slots), "bank": index_shape(banks), "first": 1})
+    return data.StructLayout(
+        {"strobe": 1, "slot": index_shape(slots), "bank": index_shape(banks), "first": 1}
+    )
 
 
 class Accumulator(wiring.Component):
     """Adds products into banks of sums, one per cycle.
 
-    Each bank is a distributed memory with one address to read: products use it, or a reader. The reader and products must be in
-    different banks. A sum is read, added to and written in two cycles, so the same slot comes again after
+    Each bank is a distributed memory with one address to read: products use it, or a reader. The reader and
+    products must be in different banks. A sum is read, added to and written in two cycles, so the same slot
+    comes again after
     two cycles at the earliest, or next to itself if `forward` is set.
 
-    Latency: see :data:`TAG_AHEAD`, :data:`SUM_LATENCY`, :data:`SUM_READ_LATENCY`. No overflow: the width is the caller's promise.
+    Latency: see :data:`TAG_AHEAD`, :data:`SUM_LATENCY`, :data:`SUM_READ_LATENCY`. No overflow: the width is
+    the caller's promise.
 
     Parameters
     ----------
@@ -90,7 +94,9 @@ class Accumulator(wiring.Component):
             m.submodules[f"bank{bank}"] = sums
             write, read = sums.write_port(), sums.read_port(domain="comb")
             address = Signal(index_shape(self.slots), name=f"address{bank}", reset_less=True)
-            m.d.sync += address.eq(Mux(self.reading & (self.read_bank == bank), self.read_slot, self.tag.slot))
+            m.d.sync += address.eq(
+                Mux(self.reading & (self.read_bank == bank), self.read_slot, self.tag.slot)
+            )
             m.d.comb += [
                 write.en.eq(strobe & (add.bank == bank)),
                 write.addr.eq(add.slot),

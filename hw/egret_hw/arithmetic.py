@@ -9,7 +9,7 @@ def saturate(value: Value, bits: int) -> Value:
     if width <= bits:
         return value.as_signed()
     sign = value[-1]
-    overflow = (value[bits - 1 :] != sign.replicate(width - bits + 1))
+    overflow = value[bits - 1 :] != sign.replicate(width - bits + 1)
     limit = Cat((~sign).replicate(bits - 1), sign)
     return Mux(overflow, limit, value[:bits]).as_signed()
 

@@ -21,7 +21,8 @@ class AcceleratorConfig:
     ----------
     lanes : multipliers for products in each layer's tile, 1..64
     update_lanes : units updated per cycle in each tile; None = one for 16 lanes
-    readout_lanes : multipliers in the readout; None = so many that an event costs it no more cycles than the last layer
+    readout_lanes : multipliers in the readout; None = so many that an event costs it no more cycles than
+        the last layer
     queue_depth : tokens that wait in front of each tile, 1..4096
     streams : independent sequences whose steps are taken in turn, 1..16
     """
@@ -53,7 +54,7 @@ class AcceleratorConfig:
             _check(f"lanes of layer {index}", lanes[index], 1, LANES_MAX)
             # A group of units is read in one cycle: three sums each, from different lanes.
             most = max(1, min(layer.spec.units, lanes[index] // GATES))
-            _check(f"update_lanes of layer {index} with {lanes[index]} lanes", update[index], 1, most)
+            _check(f"update_lanes of layer {index}", update[index], 1, most)
         _check("readout_lanes", readout, 1, LANES_MAX)
         _check("queue_depth", self.queue_depth, 1, 4096)
         _check("streams", self.streams, 1, STREAMS_MAX)
@@ -75,7 +76,9 @@ def _each(name: str, value: int | tuple[int, ...], count: int) -> tuple[int, ...
     if isinstance(value, int):
         return (value,) * count
     if len(value) != count:
-        raise EgretError(f"{name} must be one number or one for each of {count} layers, not {len(value)} numbers")
+        raise EgretError(
+            f"{name} must be one number or one for each of {count} layers, not {len(value)} numbers"
+        )
     return tuple(value)
 
 

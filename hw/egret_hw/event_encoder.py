@@ -14,10 +14,12 @@ JOBS_DEPTH = 4
 class EventEncoder(wiring.Component):
     """Turns the update's results into events for the next layer and for the tile itself.
 
-    It is told in `jobs` what to send, in order: TICK for a step (its events come first), END, PASS. Groups in which no
-    unit fired are dropped on the way in, so a cycle is spent per event and not per unit. Events come in the
-    order of their units. Events and ticks also go back into the tile, in the cycle in which they appear at the output (a turn that is
-    passed counts as a step without events there); END goes to the next layer only.
+    It is told in `jobs` what to send, in order: TICK for a step (its events come first), END, PASS. Groups
+    in which no unit fired are dropped on the way in, so a cycle is spent per event and not per unit. Events
+    come in the
+    order of their units. Events and ticks also go back into the tile, in the cycle in which they appear at
+    the output (a turn that is passed counts as a step without events there); END goes to the next layer
+    only.
 
     Every group of the steps that may be under way has a place in the store of groups: the update never waits.
 
@@ -33,7 +35,8 @@ class EventEncoder(wiring.Component):
     result_strobe, result : In, from :class:`~egret_hw.neuron_update.NeuronUpdate`
     jobs : In, stream of kinds
     o : Out, stream of tokens to the next layer
-    recurrent : Out, tap of the tokens that go back into the tile, EVENT and TICK; the queue there has room for all
+    recurrent : Out, tap of the tokens that go back into the tile, EVENT and TICK; the queue there has room
+        for all
     done : Out, 1 = a step's TICK has gone to the output
     """
 

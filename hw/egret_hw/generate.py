@@ -24,11 +24,13 @@ TOP = "accelerator"
 SIDECAR_VERSION = 1
 
 
-def generate(image: NetworkImage, directory: str | Path, config: AcceleratorConfig | None = None) -> dict[str, Any]:
+def generate(
+    image: NetworkImage, directory: str | Path, config: AcceleratorConfig | None = None
+) -> dict[str, Any]:
     """Write `accelerator.v` and `accelerator.json` into `directory` and return the sidecar.
 
-    Both files appear complete or not at all. Raises EgretError where the configuration does not suit the image
-    or the directory cannot be written.
+    Both files appear complete or not at all. Raises EgretError where the configuration does not suit the
+    image or the directory cannot be written.
     """
     accelerator = Accelerator(image, config)
     text = verilog.convert(accelerator, name=TOP, emit_src=False)
@@ -52,7 +54,11 @@ def describe(accelerator: Accelerator) -> dict[str, Any]:
     }
     for number, tile in enumerate(accelerator.tiles):
         ports[f"tap{number}"] = {"kind": "tap", "direction": "out", **_fields(tile.o.payload.shape())}
-        ports[f"counters{number}"] = {"kind": "counters", "direction": "out", **_fields(tile.counters.shape())}
+        ports[f"counters{number}"] = {
+            "kind": "counters",
+            "direction": "out",
+            **_fields(tile.counters.shape()),
+        }
     return {
         "format": "egret-sidecar",
         "version": SIDECAR_VERSION,
@@ -76,12 +82,19 @@ def describe(accelerator: Accelerator) -> dict[str, Any]:
 
 
 def memories(accelerator: Accelerator) -> list[dict[str, Any]]:
-    """Every memory of the design: path of its instance, what it holds, words, bits per word, and how many like it."""
+    """Every memory of the design: its path, what it holds, words, bits per word, and how many are like it."""
     found = []
 
     def add(path: str, holds: str, words: int, width: int, count: int = 1) -> None:
         found.append(
-            {"path": path, "holds": holds, "words": words, "width": width, "count": count, "bits": words * width * count}
+            {
+                "path": path,
+                "holds": holds,
+                "words": words,
+                "width": width,
+                "count": count,
+                "bits": words * width * count,
+            }
         )
 
     for number, tile in enumerate(accelerator.tiles):

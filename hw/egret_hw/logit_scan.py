@@ -19,7 +19,9 @@ _IN_FLIGHT = READ_LATENCY + MULTIPLY_LATENCY + 2
 
 
 class LogitScan(wiring.Component):
-    """Reads the sums class by class, adds biases, and sends logits, followed by TICK or END (docs/numerics.md, section 5).
+    """Reads the sums class by class, adds biases, and sends logits, then TICK or END.
+
+    Source: docs/numerics.md, section 5.
 
     A logit is sum + bias * steps. Throughput: a logit per cycle while the stream is ready.
 
@@ -68,7 +70,8 @@ class LogitScan(wiring.Component):
         waiting = data.StructLayout({"index": index_shape(self.classes), "value": self.logit})
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=waiting.size, depth=2 * _IN_FLIGHT)
 
-        # The class to read: lane `lane` of word `word`. A read begins only if there is room for all that is under way.
+        # The class to read: lane `lane` of word `word`. A read begins only if there is room for all that is
+        # under way.
         active = Signal()
         class_ = Signal(index_shape(self.classes))
         lane, word = Signal(index_shape(lanes)), Signal(index_shape(self.geometry.words))
@@ -92,7 +95,9 @@ class LogitScan(wiring.Component):
             product.a.eq(bias.data0),
             product.b.eq(self.due.steps),
         ]
-        answer = Array(self.lane_sums[n] for n in range(lanes))[pipe(m, lane, "answer_lane", SUM_READ_LATENCY)]
+        answer = Array(self.lane_sums[n] for n in range(lanes))[
+            pipe(m, lane, "answer_lane", SUM_READ_LATENCY)
+        ]
         # The sum meets the product at the multiplier's output.
         wait = READ_LATENCY + MULTIPLY_LATENCY - SUM_READ_LATENCY
         counted = pipe(m, Mux(self.due.has_events, answer, 0), "sum", wait)
@@ -109,7 +114,11 @@ class LogitScan(wiring.Component):
         # The closing token follows the last logit; without logits it follows the border itself.
         closing = Signal()
         with m.If(closing):
-            m.d.comb += [self.o.valid.eq(1), self.o.payload.kind.eq(self.due.closing), self.done.eq(self.o.ready)]
+            m.d.comb += [
+                self.o.valid.eq(1),
+                self.o.payload.kind.eq(self.due.closing),
+                self.done.eq(self.o.ready),
+            ]
             with m.If(self.o.ready):
                 m.d.sync += closing.eq(0)
         with m.Else():

@@ -19,11 +19,12 @@ PRODUCT_LATENCY = READ_LATENCY + MULTIPLY_LATENCY
 class MacArray(wiring.Component):
     """L lanes that multiply one word of L weights with one event value per cycle.
 
-    `strobe` and `word` come from :class:`~egret_hw.weight_fetch.WeightFetch` in the cycle in which the memory gets the
-    address; the weights follow `READ_LATENCY` cycles later. Nothing here can stall.
+    `strobe` and `word` come from :class:`~egret_hw.weight_fetch.WeightFetch` in the cycle in which the
+    memory gets the address; the weights follow `READ_LATENCY` cycles later. Nothing here can stall.
 
     Latency: `closed` rises when every sum of the step that `close` ended may be asked for; that is
-    `PRODUCT_LATENCY + SUM_LATENCY - 1` cycles after `close`. `SUM_READ_LATENCY` cycles from `read_slots` to `sums`.
+    `PRODUCT_LATENCY + SUM_LATENCY - 1` cycles after `close`. `SUM_READ_LATENCY` cycles from `read_slots` to
+    `sums`.
 
     Parameters
     ----------
@@ -43,7 +44,9 @@ class MacArray(wiring.Component):
     sums : Out, for each lane, its value
     """
 
-    def __init__(self, *, geometry: RowGeometry, weight_bits: int, value: ShapeLike, sum_bits: int, banks: int):
+    def __init__(
+        self, *, geometry: RowGeometry, weight_bits: int, value: ShapeLike, sum_bits: int, banks: int
+    ):
         self.geometry = geometry
         self.lanes = geometry.lanes
         self.weight_bits = weight_bits
@@ -71,7 +74,8 @@ class MacArray(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         value = pipe(m, self.word.value, "value", READ_LATENCY)
-        # The word before the border went out one cycle earlier, so its sum can be read one cycle earlier as well.
+        # The word before the border went out one cycle earlier, so its sum can be read one cycle earlier as
+        # well.
         m.d.comb += self.closed.eq(strobe_pipe(m, self.close, "closing", PRODUCT_LATENCY + SUM_LATENCY - 1))
 
         ages = [self.strobe]

@@ -45,8 +45,9 @@ def result_layout(*, units: int, lanes: int, event_bits: int) -> data.StructLayo
 class NeuronUpdate(wiring.Component):
     """Updates P units per cycle and says which of them fired.
 
-    A pipeline without stalls: :data:`LATENCY` cycles from a group's sums to its result, one group per cycle. It holds the layer's
-    biases, thresholds, tables and the private state c, which never leaves it. Roundings are those of
+    A pipeline without stalls: :data:`LATENCY` cycles from a group's sums to its result, one group per
+    cycle. It holds the layer's biases, thresholds, tables and the private state c, which never leaves it.
+    Roundings are those of
     docs/numerics.md, each a half added before an arithmetic shift; nothing overflows.
 
     Parameters
@@ -96,7 +97,9 @@ class NeuronUpdate(wiring.Component):
         """Biases with the rounding halves added, per group of units: (z, r, a, q) of each."""
         layer = self.layer
         gate_half, narrow_half = half(self._gate_shift), half(self._narrow_shift)
-        rounded = layer.bias.astype(np.int64) + np.array([[gate_half], [gate_half], [narrow_half], [narrow_half]])
+        rounded = layer.bias.astype(np.int64) + np.array(
+            [[gate_half], [gate_half], [narrow_half], [narrow_half]]
+        )
         return _Parameters(rounded.T, self.lanes, signed(signed_bits(np.abs(rounded).max())))
 
     @property
@@ -122,7 +125,7 @@ class NeuronUpdate(wiring.Component):
             strobes.append(strobe_pipe(m, strobes[-1], f"strobe_{stage + 1}", 1))
             numbers.append(pipe(m, numbers[-1], f"group_{stage + 1}"))
 
-        # State of one stream after the other: streams take their steps in turn, so no two are ever at one address.
+        # States of one stream behind those of another: at no time do two steps use one address.
         state_addresses = [self.step.stream * self.groups + self.group if self.streams > 1 else self.group]
         fresh = [self.step.fresh]
         for stage in range(self.LATENCY):
@@ -131,7 +134,9 @@ class NeuronUpdate(wiring.Component):
 
         m.submodules.bias = bias_rom = self.biases.rom()
         biases = data.View(self.biases.layout, bias_rom.data0)
-        m.d.comb += bias_rom.address0.eq(pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY))
+        m.d.comb += bias_rom.address0.eq(
+            pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY)
+        )
 
         # Stages, counted in cycles from the sums.
         at_index = 2
@@ -160,7 +165,7 @@ class NeuronUpdate(wiring.Component):
 
         for lane in range(lanes):
 
-            def stage(value, name, stages=1, lane=lane):
+            def stage(value, name: str, stages: int = 1, lane: int = lane):
                 return pipe(m, value, f"lane{lane}_{name}", stages)
 
             z_sum, r_sum, a_sum = [self.firsts[GATES * lane + gate] for gate in range(GATES)]
@@ -185,10 +190,14 @@ class NeuronUpdate(wiring.Component):
             z, r = sigmoid.data0, sigmoid.data1
 
             # Candidate: a + r * q at fraction 26, rounded once to the index of the tanh table.
-            m.submodules[f"reset_product{lane}"] = reset = Multiplier(a_bits=_GATE_BITS + 1, b_bits=_NARROW_BITS)
+            m.submodules[f"reset_product{lane}"] = reset = Multiplier(
+                a_bits=_GATE_BITS + 1, b_bits=_NARROW_BITS
+            )
             m.d.comb += [reset.a.eq(r), reset.b.eq(stage(q, "q_wait", READ_LATENCY - 1))]
             candidate_shift = _NARROW_FRAC + _GATE_BITS - (k - 3)
-            a_rounded = stage(a, "a_wait", READ_LATENCY + MULTIPLY_LATENCY).shift_left(_GATE_BITS) + half(candidate_shift)
+            a_rounded = stage(a, "a_wait", READ_LATENCY + MULTIPLY_LATENCY).shift_left(_GATE_BITS) + half(
+                candidate_shift
+            )
             candidate = stage(reset.product + a_rounded, "candidate")
             g_index = stage(saturate(candidate.shift_right(candidate_shift), k), "g_index")
             m.submodules[f"tanh{lane}"] = tanh = Rom(shape=signed(_STATE_BITS), contents=layer.tanh.tolist())
@@ -198,7 +207,9 @@ class NeuronUpdate(wiring.Component):
             # State: g + z * (c - g), which lies between the old state and the candidate.
             old = Mux(fresh[at_candidate], 0, state.data.word_select(lane, _STATE_BITS).as_signed())
             difference = stage(old - g, "difference")
-            m.submodules[f"keep_product{lane}"] = keep = Multiplier(a_bits=_GATE_BITS + 1, b_bits=_STATE_BITS + 1)
+            m.submodules[f"keep_product{lane}"] = keep = Multiplier(
+                a_bits=_GATE_BITS + 1, b_bits=_STATE_BITS + 1
+            )
             m.d.comb += [keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)), keep.b.eq(difference)]
             moved = (keep.product + half(_GATE_BITS)).shift_right(_GATE_BITS)
             waited = stage(g, "g_wait", MULTIPLY_LATENCY)

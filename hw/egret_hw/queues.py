@@ -23,8 +23,8 @@ class EventQueue(PassingFifo):
 class RecurrentQueue(PassingFifo):
     """Queue of a tile's own events on their way back into it, each step closed by a TICK.
 
-    A unit fires at most once in a step, and at most `streams` steps are under way: with a place for each of those events and ticks
-    the queue is always ready, by construction.
+    A unit fires at most once in a step, and at most `streams` steps are under way: with a place for each of
+    those events and ticks the queue is always ready, by construction.
     """
 
     def __init__(self, *, units: int, event_bits: int, streams: int):

@@ -34,7 +34,8 @@ class ReadoutTile(wiring.Component):
     Members
     -------
     i : In, stream of the last layer's tokens
-    o : Out, stream of logits: C events with ascending index, then TICK (mode "every", each step) or END; in mode "every", END alone ends a sequence
+    o : Out, stream of logits: C events with ascending index, then TICK (mode "every", each step) or END; in
+        mode "every", END alone ends a sequence
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class ReadoutTile(wiring.Component):
             rows=self.units, words=words, value=self.event, banks=self.banks
         )
         m.submodules.weights = weights = Rom(
-            shape=self.lanes * spec.weight_bits, contents=self.geometry.pack(self.readout.weight.T, spec.weight_bits)
+            shape=self.lanes * spec.weight_bits,
+            contents=self.geometry.pack(self.readout.weight.T, spec.weight_bits),
         )
         m.submodules.macs = macs = MacArray(
             geometry=self.geometry,

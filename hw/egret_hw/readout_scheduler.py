@@ -25,15 +25,21 @@ def due_layout(*, banks: int, max_steps: int) -> data.StructLayout:
     steps : steps summed up in them
     """
     return data.StructLayout(
-        {"scan": 1, "closing": Kind, "bank": index_shape(banks), "has_events": 1, "steps": range(max_steps + 1)}
+        {
+            "scan": 1,
+            "closing": Kind,
+            "bank": index_shape(banks),
+            "has_events": 1,
+            "steps": range(max_steps + 1),
+        }
     )
 
 
 class ReadoutScheduler(wiring.Component):
     """Turns tokens of the last layer into requests for rows and borders.
 
-    Logits are due after a TICK in mode "every", after END in the others. Until the logits before them are sent, a border waits, but events
-    do not: they fill another bank.
+    Logits are due after a TICK in mode "every", after END in the others. Until the logits before them are
+    sent, a border waits, but events do not: they fill another bank.
 
     Parameters
     ----------

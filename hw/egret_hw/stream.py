@@ -48,5 +48,3 @@ def tap_signature(layout: data.StructLayout) -> Signature:
     token : that token
     """
     return Signature({"strobe": Out(1), "token": Out(layout)})
-
-

@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 from .accumulator import SUM_READ_LATENCY
 from .arithmetic import pipe, strobe_pipe
 from .geometry import CANDIDATE, GATES, LayerGeometry
-from .stream import index_shape
 from .step import step_layout
+from .stream import index_shape
 
 GATHER_LATENCY = SUM_READ_LATENCY + 1
 """Cycles from `ahead` to the sums of that group."""
@@ -19,12 +19,17 @@ GATHER_LATENCY = SUM_READ_LATENCY + 1
 class SumGather(wiring.Component):
     """Reads all accumulators of a bank in the order of their units, P units at a time.
 
-    Position p lies in lane p mod L, so consecutive positions lie in different lanes and are read in one cycle; each
-    lane gets an address of its own, since a group may reach over the end of a word. The second sums of a group's candidates lie in the
-    same lanes as its first ones. With 6P lanes or more they are read while the next group is, since those lanes are
-    free then. With fewer, a group takes turns: for its first sums, up to L positions in each, and one for its second sums.
+    Position p lies in lane p mod L, so consecutive positions lie in different lanes and are read in one
+    cycle; each lane gets an address of its own, since a group may reach over the end of a word. The second
+    sums of a
+    group's candidates lie in the same lanes as its first ones. With 6P lanes or more they are read while
+    the next group is, since those
+    lanes are free then. With fewer, a group takes turns: for its first sums, up to L positions in each, and
+    one for
+    its second sums.
 
-    Latency: `ahead` comes with `start` (or with the group's last turn but one); :data:`GATHER_LATENCY` cycles from `ahead` to `strobe`. Throughput: one group in `reads` cycles, 1 with 6P lanes or more.
+    Latency: `ahead` comes with `start` (or with the group's last turn but one); :data:`GATHER_LATENCY`
+    cycles from `ahead` to `strobe`. Throughput: one group in `reads` cycles, 1 with 6P lanes or more.
 
     Parameters
     ----------
@@ -41,7 +46,8 @@ class SumGather(wiring.Component):
     done : Out, 1 = the last read of a bank was asked for, so products may go there again
     ahead, ahead_group : Out, a group's number before its sums, for memories that go with it
     strobe, group, last : Out, 1 = `firsts` is valid; the group's number; whether it is the bank's last
-    firsts : Out, first sums of the group: 3k + g is gate g of its unit k; 0 where no event came, undefined beyond the last unit
+    firsts : Out, first sums of the group: 3k + g is gate g of its unit k; 0 where no event came, undefined
+        beyond the last unit
     seconds : Out, one cycle later, the second sums of its candidates
     sums_step : Out, beside `firsts`, `step` as it was at the start
     """
@@ -158,7 +164,8 @@ class SumGather(wiring.Component):
         # Two cycles later the lanes answer; a selection by the offset of then; its register.
         answer_offset = pipe(m, offset, "answer_offset", SUM_READ_LATENCY)
         answer_turn = pipe(m, turn, "answer_turn", SUM_READ_LATENCY)
-        # The strobe comes with the first sums' register, or so late that the second sums follow in the next cycle.
+        # The strobe comes with the first sums' register, or so late that the second sums follow in the next
+        # cycle.
         if self.overlapped:
             m.d.comb += self.ahead.eq(asking)
         else:

@@ -23,8 +23,8 @@ from .widths import LayerWidths
 class Tile(wiring.Component):
     """A layer: queue, scheduler, weight fetch, lanes, update and encoder.
 
-    An event costs ceil(3N / L) cycles of its lanes; a silent unit costs none. A step without any event costs the update of all units
-    and the pipeline's latency, and still ticks.
+    An event costs ceil(3N / L) cycles of its lanes; a silent unit costs none. A step without any event
+    costs the update of all units and the pipeline's latency, and still ticks.
 
     Parameters
     ----------
@@ -91,7 +91,9 @@ class Tile(wiring.Component):
         rows = layer_rows(self.layer.input_weight, self.layer.recurrent_weight)
         sum_bits = self.widths.sum_bits
 
-        m.submodules.queue = queue = EventQueue(size=spec.inputs, value=self.input_value, depth=self.queue_depth)
+        m.submodules.queue = queue = EventQueue(
+            size=spec.inputs, value=self.input_value, depth=self.queue_depth
+        )
         m.submodules.recurrent = recurrent = self.recurrent
         m.submodules.scheduler = scheduler = self.scheduler
         m.submodules.fetch = fetch = WeightFetch(rows=len(rows), words=words, value=self.value, banks=BANKS)
@@ -141,8 +143,12 @@ class Tile(wiring.Component):
             update.step.eq(gather.sums_step),
             encoder.result_strobe.eq(update.result_strobe),
             encoder.result.eq(update.result),
-            counters.input_event.eq(fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch & ~fetch.i.payload.recurrent),
-            counters.recurrent_event.eq(fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch & fetch.i.payload.recurrent),
+            counters.input_event.eq(
+                fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch & ~fetch.i.payload.recurrent
+            ),
+            counters.recurrent_event.eq(
+                fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch & fetch.i.payload.recurrent
+            ),
             counters.strobe.eq(fetch.strobe),
             counters.waiting.eq(queue.o.valid),
             counters.blocked.eq(scheduler.blocked),

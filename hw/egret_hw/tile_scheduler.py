@@ -15,13 +15,17 @@ BANKS = 2
 class TileScheduler(wiring.Component):
     """Merges input tokens and recurrent events into requests for rows.
 
-    The tile's streams (independent sequences) take their steps in turn. A step gets the input events up to its TICK, and the
-    recurrent events of the same stream's step before, which end with a TICK as well. When both ticks have come and the bank of
-    the step before has been read, the step closes and the lanes go on in the other bank: while step t is updated, its
-    recurrent events (with one stream) and the next step's input events already fill it. Recurrent events go first, inputs fill the gaps.
+    The tile's streams (independent sequences) take their steps in turn. A step gets the input events up to
+    its TICK, and the recurrent events of the same stream's step before, which end with a TICK as well. When
+    both ticks have
+    come and the bank of the step before has been read, the step closes and the lanes go on in the other
+    bank: while step t is
+    updated, its recurrent events (with one stream) and the next step's input events already fill it.
+    Recurrent events go
+    first, inputs fill the gaps.
 
-    END takes effect at once: recurrent events of the sequence that ended are dropped, sums that came of them do not count, and
-    the stream's next step begins with a state of zero. PASS gives up a turn.
+    END takes effect at once: recurrent events of the sequence that ended are dropped, sums that came of
+    them do not count, and the stream's next step begins with a state of zero. PASS gives up a turn.
 
     A border rides on the next row if there is one, so it takes no cycle of the lanes; when the lanes have
     nothing to do it does not go through them at all.
@@ -31,7 +35,8 @@ class TileScheduler(wiring.Component):
     ----------
     inputs, units, event_bits : I, N and the width of recurrent events
     input_value, value : shapes of input events and of the value in a request
-    input_shift, recurrent_shift : what an event's value is shifted by, so that both kinds of sums have one fraction
+    input_shift, recurrent_shift : what an event's value is shifted by, so that both kinds of sums have one
+        fraction
     streams : C
     steps : steps that may be closed before the TICK of the first of them is taken
 
@@ -98,7 +103,8 @@ class TileScheduler(wiring.Component):
         recurrent_done = Signal(init=1)  # its recurrent events have all come
         unprimed = Signal(range(self.streams + 1), init=self.streams)  # turns that have no step before them
 
-        # Of each stream: its next step is a sequence's first; recurrent events are of a sequence that has ended.
+        # Of each stream: its next step is a sequence's first; recurrent events are of a sequence that has
+        # ended.
         fresh = Array(Signal(name=f"fresh{n}", init=1) for n in range(self.streams))
         dropping = Array(Signal(name=f"dropping{n}") for n in range(self.streams))
 
@@ -123,8 +129,11 @@ class TileScheduler(wiring.Component):
             finish.eq(end & self.jobs.ready),
             self.recurrent.ready.eq(~recurrent_done & (recurrent_tick | drop | free)),
             self.i.ready.eq(Mux(event, free & ~take_recurrent, close | skip | finish)),
-            self.jobs.valid.eq((tick & complete & ~closing & ~reading & (under_way != self.steps))
-                               | (pass_ & complete & ~closing) | end),
+            self.jobs.valid.eq(
+                (tick & complete & ~closing & ~reading & (under_way != self.steps))
+                | (pass_ & complete & ~closing)
+                | end
+            ),
             self.jobs.payload.kind.eq(self.i.payload.kind),
         ]
 
@@ -150,7 +159,11 @@ class TileScheduler(wiring.Component):
                 chosen.first_kind.eq(~seen_input),
             ]
         with m.If(free):
-            m.d.sync += [self.o.valid.eq(take_recurrent | event | closing), self.o.payload.eq(chosen), closing.eq(0)]
+            m.d.sync += [
+                self.o.valid.eq(take_recurrent | event | closing),
+                self.o.payload.eq(chosen),
+                closing.eq(0),
+            ]
             with m.If(take_recurrent):
                 m.d.sync += seen_recurrent.eq(1)
             with m.Elif(event):

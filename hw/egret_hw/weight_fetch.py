@@ -59,11 +59,13 @@ def _tag(*, value: ShapeLike, banks: int) -> dict:
 class WeightFetch(wiring.Component):
     """Reads one row of weights per event: `words` addresses, one per cycle.
 
-    The next request waits here with its address worked out, so the first word of a row follows the last word of
-    the row before it. A border (`close`) rides on the row behind it and costs nothing; alone it takes a cycle.
+    The next request waits here with its address worked out, so the first word of a row follows the last
+    word of the row before it. A border (`close`) rides on the row behind it and costs nothing; alone it
+    takes a
+    cycle.
 
-    Latency: two cycles from an accepted request to its first word when idle. Throughput: a word in every cycle while
-    requests wait. The words cannot be stalled: lanes take one in every cycle.
+    Latency: two cycles from an accepted request to its first word when idle. Throughput: a word in every
+    cycle while requests wait. The words cannot be stalled: lanes take one in every cycle.
 
     Members
     -------

@@ -33,8 +33,9 @@ def event_shape_bits(events: IntFormat) -> int:
 class LayerWidths:
     """Widths and shifts of a layer's sums.
 
-    Input and recurrent events have different fractions. The update wants both kinds of sums at the layer's fraction; so much of the
-    two shifts as they have in common is made there, once per unit, and the rest on an event's value, once per event.
+    Input and recurrent events have different fractions. The update wants both kinds of sums at the layer's
+    fraction; so much of the two shifts as they have in common is made there, once per unit, and the rest on
+    an event's value, once per event.
 
     Attributes
     ----------
@@ -61,6 +62,8 @@ class LayerWidths:
         )
         inputs = sum_bounds(layer.input_weight, layer.input_format) << input_shift
         recurrent = sum_bounds(layer.recurrent_weight, layer.event_format) << recurrent_shift
-        gates = CANDIDATE * layer.spec.units  # rows of z and r, whose two kinds of sums meet in one accumulator
+        gates = (
+            CANDIDATE * layer.spec.units
+        )  # rows of z and r, whose two kinds of sums meet in one accumulator
         bound = max((inputs + recurrent)[:gates].max(), inputs[gates:].max(), recurrent[gates:].max())
         return cls(input_shift, recurrent_shift, common, value_bits, signed_bits(int(bound)))

@@ -24,7 +24,9 @@ def tokens_of(sequences) -> list[dict]:
     tokens = []
     for x in sequences:
         for step in x:
-            tokens += [{"kind": Kind.EVENT, "index": int(j), "value": int(step[j])} for j in np.flatnonzero(step)]
+            tokens += [
+                {"kind": Kind.EVENT, "index": int(j), "value": int(step[j])} for j in np.flatnonzero(step)
+            ]
             tokens.append({"kind": Kind.TICK, "index": 0, "value": 0})
         tokens.append({"kind": Kind.END, "index": 0, "value": 0})
     return tokens
@@ -48,7 +50,7 @@ def expected_of(image, sequences):
 
 
 def simulate(image, config, tokens, count, *, seed=0, stall=0.0):
-    """What an accelerator sends: `count` logit tokens, events of each layer and step, and the counters of each layer."""
+    """`count` logit tokens, events of each layer and step, and the counters of each layer."""
     dut = Accelerator(image, config)
     logits, layers, cycles, counters = [], [[{}] for _ in image.layers], [], []
 
@@ -58,7 +60,9 @@ def simulate(image, config, tokens, count, *, seed=0, stall=0.0):
     async def receiver(ctx):
         for payload in await receive(ctx, dut.logits, count, rng=random.Random(seed + 1), stall=stall):
             event = payload.kind == Kind.EVENT
-            logits.append((Kind(payload.kind), payload.index if event else None, payload.value if event else None))
+            logits.append(
+                (Kind(payload.kind), payload.index if event else None, payload.value if event else None)
+            )
         for number in range(len(image.layers)):
             values = getattr(dut, f"counters{number}")
             counters.append({name: ctx.get(getattr(values, name)) for name in COUNTED})
@@ -102,9 +106,13 @@ CASES = [
 
 
 @pytest.mark.parametrize("inputs,units,classes,lanes,update,mode,density,activity,stall", CASES)
-def test_accelerator_equals_integer_model(inputs, units, classes, lanes, update, mode, density, activity, stall):
+def test_accelerator_equals_integer_model(
+    inputs, units, classes, lanes, update, mode, density, activity, stall
+):
     rng = np.random.default_rng(inputs + 7 * lanes)
-    image = random_image(rng, inputs=inputs, units=units, classes=classes, mode=mode, activity=activity, threshold=(0.0, 0.2))
+    image = random_image(
+        rng, inputs=inputs, units=units, classes=classes, mode=mode, activity=activity, threshold=(0.0, 0.2)
+    )
     update = tuple(min(update, n) for n in units)
     config = AcceleratorConfig(lanes=lanes, update_lanes=update, readout_lanes=min(3, classes), queue_depth=4)
     sequences = [random_input(rng, image, steps, density=density) for steps in (7, 1, 1, 6)]
@@ -118,7 +126,9 @@ def test_accelerator_equals_integer_model(inputs, units, classes, lanes, update,
         words = -(-3 * units[number] // lanes)
         events = count["input_events"] + count["recurrent_events"]
         assert count["busy"] == events * words
-        assert count["cycles"] == count["busy"] + sum(n for name, n in count.items() if name.startswith("idle"))
+        assert count["cycles"] == count["busy"] + sum(
+            n for name, n in count.items() if name.startswith("idle")
+        )
         arriving = sequences if number == 0 else wanted_layers[number - 1]
         assert count["input_events"] == sum(np.count_nonzero(x) if number == 0 else len(x) for x in arriving)
 
@@ -137,7 +147,7 @@ def test_wrong_weights_are_noticed():
 
 
 def turns_of(queues):
-    """Tokens of several streams that take their steps in turn, and the order in which sequences end and steps come.
+    """Tokens of streams that take their steps in turn; the order of the sequences' ends and of the steps.
 
     `queues` has the sequences of each stream. Ends are (stream, sequence), steps (stream, sequence, step).
     """

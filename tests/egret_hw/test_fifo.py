@@ -14,7 +14,7 @@ ITEMS = 300
 
 
 def through(depth, *, send_stall=0.0, receive_stall=0.0, hold=0):
-    """Numbers that come out of a queue, and the cycles that it took; the reader sleeps for `hold` cycles first."""
+    """Numbers that come out of a queue, and the cycles it took; the reader first sleeps for `hold` cycles."""
     dut = PassingFifo(LAYOUT, depth=depth)
     got, cycles = [], [0]
 

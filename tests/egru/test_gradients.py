@@ -7,6 +7,7 @@ import math
 from functools import partial
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,8 @@ from egru.functional import (
     egru_layer,
     forward_sequence,
 )
+from egru.quant_layer import LayerNumerics, QuantParameters, quant_layer
+from egru.testing import random_image, random_input
 
 torch.set_num_threads(1)
 
@@ -378,3 +381,96 @@ def test_hand_worked_gradient_of_spikes_alone():
     out.o.sum().backward()
     torch.testing.assert_close(leaf["theta"].grad, tensor([-0.72, -0.64]))
     torch.testing.assert_close(leaf["bias_ih"].grad[4:], tensor([0.5 * 0.72 * 0.36, 0.5 * 0.64 * 0.96]))
+
+
+class TableEntry(torch.autograd.Function):
+    """Look up a table at a real number; the slope is that of sigmoid or tanh at the entry found."""
+
+    @staticmethod
+    def forward(ctx, v, table, frac, slope):
+        half = len(table) // 2
+        entry = table[torch.floor(v * 2.0**frac + 0.5).clamp(-half, half - 1).long() + half] * 2.0**-15
+        ctx.save_for_backward(slope(entry))
+        return entry
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.saved_tensors[0], None, None, None
+
+
+def rounded(v, frac, low=-math.inf, high=math.inf):
+    """Round half up at a fraction, and saturate; the gradient passes straight through."""
+    return v + ((torch.floor(v * 2.0**frac + 0.5) * 2.0**-frac).clamp(low, high) - v).detach()
+
+
+def plain_quantised_layer(x, c, y, w, r_w, b, theta, *, numerics, lengths):
+    """docs/numerics.md, section 3, in real numbers for plain autograd; results as those of `plain_layer`."""
+    spec, _, sigmoid, tanh, _ = numerics
+    k, eb = spec.table_bits, spec.event_bits
+    (w_z, w_r, w_g), (r_z, r_r, r_g) = w.chunk(3), r_w.chunk(3)
+    ys, os = [], []
+    for t in range(x.shape[0]):
+        z = TableEntry.apply(x[t] @ w_z.T + y @ r_z.T + b[0], sigmoid, k - 4, lambda s: s * (1 - s))
+        r = TableEntry.apply(x[t] @ w_r.T + y @ r_r.T + b[1], sigmoid, k - 4, lambda s: s * (1 - s))
+        if spec.reset == "after":
+            ends = -16.0, 16.0 - 2.0**-11
+            inner = rounded(x[t] @ w_g.T + b[2], 11, *ends) + r * rounded(y @ r_g.T + b[3], 11, *ends)
+        else:
+            inner = x[t] @ w_g.T + b[2] + rounded(r * y, eb) @ r_g.T + b[3]
+        g = TableEntry.apply(inner, tanh, k - 3, lambda g: 1 - g * g)
+        potential = rounded(z * (c - g), 15) + g
+        if spec.state_reset == "output":
+            potential = potential - y
+        o = hard_step(potential, theta)
+        payload = rounded(potential, eb, high=1 - 2.0**-eb)
+        new_y = o * potential + (o * (payload - potential)).detach()
+        new_c = potential if spec.state_reset == "output" else potential - o * theta
+        inside = (t < lengths).unsqueeze(1)
+        c, y = torch.where(inside, new_c, c), torch.where(inside, new_y, y)
+        ys.append(torch.where(inside, new_y, 0.0))
+        os.append(torch.where(inside, o, 0.0))
+    return torch.stack(ys), torch.stack(os), c, y
+
+
+@combinations
+@pytest.mark.parametrize("event_bits", [2, 4, 8])
+def test_the_quantised_layer_and_its_gradients_equal_a_plain_straight_through_model(
+    event_bits, reset, state_reset
+):
+    rng = np.random.default_rng(event_bits)
+    image = random_image(
+        rng, inputs=5, units=(8,), input_bits=6, input_signed=True, weight_bits=6, event_bits=event_bits,
+        table_bits=8, threshold=(0.0, 0.4), reset=reset, state_reset=state_reset,
+    )  # fmt: skip
+    layer, spec = image.layers[0], image.layers[0].spec
+
+    def real(values, frac):
+        return torch.from_numpy(np.ldexp(values.astype(np.float64), -frac))
+
+    x = real(random_input(rng, image, 30, batch=4), image.input.frac)
+    c0, y0 = torch.zeros(4, 8, dtype=torch.float64), torch.zeros(4, 8, dtype=torch.float64)
+    parameters = [
+        real(layer.input_weight, spec.input_weight_frac),
+        real(layer.recurrent_weight, spec.recurrent_weight_frac),
+        real(layer.bias, layer.acc_frac),
+        real(layer.threshold, 15),
+    ]
+    numerics = LayerNumerics(
+        spec, layer.input_format, *(torch.from_numpy(t.astype(float)) for t in (layer.sigmoid, layer.tanh)),
+        Options(reset=reset, state_reset=state_reset),
+    )  # fmt: skip
+    lengths = torch.tensor([30, 12, 1, 29])
+    ours, theirs = leaves([x, c0, y0, *parameters]), leaves([x, c0, y0, *parameters])
+    got = quant_layer(*ours[:3], QuantParameters(*ours[3:]), numerics, lengths)
+    expected = plain_quantised_layer(*theirs, numerics=numerics, lengths=lengths)
+    assert 0.02 < got.o.mean() < 0.9
+    loss, plain_loss = 0.0, 0.0
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=2**-40)
+        weight = torch.from_numpy(rng.normal(size=a.shape))
+        loss, plain_loss = loss + (weight * a).sum(), plain_loss + (weight * b).sum()
+    loss.backward()
+    plain_loss.backward()
+    for a, b in zip(ours, theirs, strict=True):
+        assert b.grad.abs().max() > 0
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-9)

@@ -64,8 +64,9 @@ def altered(path, change):
 @pytest.mark.parametrize("seed", range(30))
 def test_an_image_survives_the_way_through_a_file(tmp_path, seed):
     image = random_image(
-        np.random.default_rng(seed), any_frac=True, extreme=seed % 2 == 0, random_tables=True
-    )
+        np.random.default_rng(seed), any_frac=True, extreme=seed % 2 == 0, random_tables=True,
+        reset=("after", "before")[seed % 2], state_reset=("threshold", "output")[seed // 2 % 2],
+    )  # fmt: skip
     save_image(image, tmp_path / "a.egret")
     loaded = load_image(tmp_path / "a.egret")
     assert loaded == image
@@ -80,6 +81,16 @@ def test_info_and_name_survive_too_and_do_not_touch_the_rest(tmp_path):
     loaded = load_image(tmp_path / "a.egret")
     assert loaded.info == info and loaded.name == "Ziffern é"
     assert replace(loaded, name="x", info={}) == replace(image_of(), name="x", info={})
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+@pytest.mark.parametrize("state_reset", ["threshold", "output"])
+def test_every_layer_has_a_variant_of_its_own(tmp_path, reset, state_reset):
+    path = saved(tmp_path)
+    altered(path, set_key("layers", 1, "reset", reset))
+    altered(path, set_key("layers", 1, "state_reset", state_reset))
+    specs = [layer.spec for layer in load_image(path).layers]
+    assert [(s.reset, s.state_reset) for s in specs] == [("after", "threshold"), (reset, state_reset)]
 
 
 def test_the_file_is_the_safetensors_that_others_read_and_write(tmp_path):
@@ -273,12 +284,13 @@ def set_key(*path_and_value):
         (set_key("layers", 0, "units", 10**9), r"layers\.0: layer.units must be an integer 1\.\.65535"),
         (set_key("layers", 0, "units", 65535), r"tensor layers\.0\.input_weight must be I8 of shape"),
         (set_key("layers", 0, "units", -1), r"layers\.0: layer.units"),
-        (set_key("layers", 0, "reset", "before"), "layer.reset must be 'after', not 'before'"),
-        (set_key("layers", 0, "reset", ["after"]), "layer.reset must be 'after', not"),
+        (set_key("layers", 0, "reset", "output"), "layer.reset must be 'after' or 'before', not 'output'"),
+        (set_key("layers", 0, "reset", ["after"]), "layer.reset must be 'after' or 'before', not"),
         (
-            set_key("layers", 0, "state_reset", "output"),
-            "layer.state_reset must be 'threshold', not 'output'",
+            set_key("layers", 0, "state_reset", "before"),
+            "layer.state_reset must be 'threshold' or 'output', not 'before'",
         ),
+        (set_key("layers", 0, "state_reset", None), "layer.state_reset must be 'threshold' or 'output', not"),
         (set_key("layers", 0, "input_weight_bits", 1), r"layer.input_weight_bits must be an integer 2\.\.8"),
         (set_key("layers", 0, "input_weight_frac", 13), r"input_weight_frac must be an integer 0\.\.12"),
         (
@@ -423,6 +435,8 @@ def test_specs_check_themselves():
     with pytest.raises(ImageError, match=r"layer\.units"):
         LayerSpec(3, 0)
     assert LayerSpec(3, 2, event_bits=4).threshold_range == (2048, 32767)
+    assert LayerSpec(3, 2, event_bits=4).state_range == (-32767, 32767)
+    assert LayerSpec(3, 2, event_bits=4, state_reset="output").state_range == (-32767 - 15 * 2048, 32767)
 
 
 def test_strict_json_is_json_otherwise():

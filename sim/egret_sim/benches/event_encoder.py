@@ -6,7 +6,7 @@ from egret_hw.event_encoder import EventEncoder, job_layout
 from egret_hw.stream import Kind
 from egret_sim.benches import shapes
 from egret_sim.benches.queues import numbers
-from egret_sim.benches.testbench import Bench, Sink, Source, Stall, pack
+from egret_sim.benches.testbench import Bench, Probe, Sink, Source, Stall, pack, unpack
 from egret_sim.tokens import EVENT, TICK
 
 STEPS = 60
@@ -90,7 +90,7 @@ class Update:
             self.bench.note()
 
     def expected(self, inside: bool) -> list[tuple[int, int, int]]:
-        """Tokens due so far, to the next layer, or back into the tile, where a pass is a step without events."""
+        """Tokens due so far, to the next layer, or back into the tile (a pass is a step without events)."""
         tokens: list[tuple[int, int, int]] = []
         steps = iter(self.steps_events)
         for kind in self.order:
@@ -106,20 +106,27 @@ class Update:
 @cocotb.test()
 @cocotb.parametrize(stalls=Stall.MODES)
 async def event_encoder(dut, stalls):
-    """Both streams carry the same events, in the order of the units, whichever of them stalls."""
+    """Both ways carry the same events, in the order of the units, however the next layer stalls."""
     shape = shapes.current()
     encoder = shape.components["event_encoder"]
     bench = Bench(dut, "event_encoder", stalls)
     update = Update(bench, encoder, min(2, shape.streams))
-    sinks = {name: Sink(bench, name, encoder.token_layout) for name in ("o", "recurrent")}
+    ahead = Sink(bench, "o", encoder.token_layout)
+    back: list[tuple[int, int, int]] = []
+
+    def look() -> None:
+        if bench.get("recurrent__strobe"):
+            back.append(numbers(unpack(encoder.token_layout, bench.get("recurrent__token"))))
+            bench.note()
+
+    Probe(bench, sample=look)
     await bench.start()
     await bench.run(lambda: update.done, "all steps to be closed", settle=200)
-    for name, sink in sinks.items():
+    for name, tokens in (("o", [numbers(token) for token in ahead.received]), ("recurrent", back)):
         want = update.expected(inside=name == "recurrent")
-        got = [numbers(token) for token in sink.received]
         # The index and value of a border mean nothing.
-        got = [token if token[0] == EVENT else (token[0], 0, 0) for token in got]
+        got = [token if token[0] == EVENT else (token[0], 0, 0) for token in tokens]
         for place in range(max(len(want), len(got))):
-            pair = [tokens[place] if place < len(tokens) else "nothing" for tokens in (want, got)]
+            pair = [some[place] if place < len(some) else "nothing" for some in (want, got)]
             bench.expect(f"{name}, token {place}", *pair)
     bench.finish(STEPS)

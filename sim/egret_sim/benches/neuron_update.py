@@ -24,7 +24,7 @@ class Model:
         self.c = np.zeros((streams, layer.spec.units), np.int64)
 
     def step(self, sums: np.ndarray, stream: int, fresh: bool) -> np.ndarray:
-        """Payloads (0 = silent) for sums of z, r, a and q, without bias, at the layer's fraction, 4 x units."""
+        """Payloads (0 = silent) for sums of z, r, a, q, without bias, at the layer's fraction, 4 x units."""
         layer = self.layer
         k, fa, half = layer.spec.table_bits, layer.acc_frac, 1 << layer.spec.table_bits - 1
         z_sum, r_sum, a_sum, q_sum = sums + layer.bias.astype(np.int64)

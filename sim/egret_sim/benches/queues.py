@@ -9,7 +9,7 @@ from egret_sim.benches.testbench import Bench, Probe, Sink, Source, Stall
 TOKENS = 300
 
 
-def numbers(token) -> tuple[int, ...]:
+def numbers(token) -> tuple[int, int, int]:
     """A token as plain numbers."""
     return (int(token.kind.value), int(token.index), int(token.value))
 
