@@ -34,8 +34,8 @@ def is_small(*, width: int, depth: int) -> bool:
 class Rom(wiring.Component):
     """Read-only memory with one or more ports.
 
-    Latency: :data:`READ_LATENCY` cycles from `address{i}` to `data{i}`; throughput: a read per port and
-    cycle.
+    Latency: :data:`READ_LATENCY` cycles from `address{i}` to `data{i}`; throughput: a read per cycle and
+    port.
 
     Members
     -------

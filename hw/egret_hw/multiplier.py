@@ -49,8 +49,7 @@ class Multiplier(wiring.Component):
         if len(narrow) <= most and len(wide) <= alone:
             m.d.comb += self.product.eq(_block(m, family, "block", narrow, wide, pipeline=True))
         elif len(narrow) <= most and len(wide) <= 2 * most - 1:
-            # The lower limb is unsigned, so a zero stands above it. The sum takes the pipeline register's
-            # place.
+            # The lower limb is unsigned, so a zero stands above it. The sum is the third register.
             limb = most - 1
             low = _block(m, family, "low", narrow, Cat(wide[:limb], Const(0, 1)).as_signed(), pipeline=False)
             high = _block(m, family, "high", narrow, wide[limb:].as_signed(), pipeline=False)

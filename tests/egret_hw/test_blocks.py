@@ -6,19 +6,26 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 from amaranth.back import verilog
 from amaranth.hdl import unsigned
 from amaranth.vendor import GowinPlatform, LatticeECP5Platform, LatticeICE40Platform
 from block_bench import COUNT_BITS, CYCLES, WARM_UP, Case, Comparison
 
+from egret_hw.accelerator import Accelerator
 from egret_hw.blocks.ecp5_multiplier import Mult18x18
 from egret_hw.blocks.family import ECP5, FAMILIES, GENERIC, ICE40, Family, family_of, models
 from egret_hw.blocks.ice40_memory import Ebr
 from egret_hw.blocks.ice40_multiplier import Mac16, PairMac16
+from egret_hw.config import AcceleratorConfig
+from egret_hw.generate import describe
 from egret_hw.memory import Ram, Rom, SpramMemory
 from egret_hw.multiplier import Multiplier, PairMultiplier
 from egret_sim.build import build
+from egret_sim.cosimulation import build_bench
+from egret_sim.run import Built, simulate
+from egru.testing import random_image
 
 
 def words(width, depth):
@@ -138,6 +145,28 @@ def yosys(script, directory):
         [sys.executable, "-c", call, "-q", "-p", script], cwd=directory, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+def cycles_of_an_accelerator(family):
+    """Cycles that an accelerator made for `family` takes for some sequences, if all that it says is right."""
+    rng = np.random.default_rng(3)
+    image = random_image(rng, inputs=5, units=(40, 20), classes=3, mode="mean", weight_bits=8, activity=0.3)
+    limits = image.input.format
+    sequences = [
+        rng.integers(limits.lo, limits.hi + 1, (steps, 5)) * (rng.random((steps, 5)) < 0.5)
+        for steps in (4, 15, 1)
+    ]
+    accelerator = Accelerator(image, AcceleratorConfig(lanes=4))
+    text = verilog.convert(accelerator, name="accelerator", platform=Family(family), emit_src=False)
+    sidecar = json.loads(json.dumps(describe(accelerator)))
+    simulation = build_bench("\n".join([text, *models(family).values()]), sidecar, optimise="quick")
+    report = simulate(image, sequences, built=Built(image, sidecar, simulation))
+    assert report.passed
+    return report.outcome.cycles
+
+
+def test_an_accelerator_of_hard_blocks_is_bit_exact_and_takes_equally_many_cycles_on_every_family():
+    assert len({cycles_of_an_accelerator(family) for family in FAMILIES}) == 1
 
 
 SYNTHESIS = {ECP5: "synth_ecp5", ICE40: "synth_ice40 -device u"}

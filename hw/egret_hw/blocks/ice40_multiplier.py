@@ -24,8 +24,9 @@ class Mac16(wiring.Component):
     """One SB_MAC16: exact product of a signed number of up to 16 bits and one of up to 17.
 
     Latency: 3 cycles, or 2 without the register behind the partial products; throughput: one product per
-    cycle. A 17th bit b0 of `b` takes the block's adder: a * (2 * c + b0) = 2 * (a * c + (a >> 1 if b0 else
-    0)) + (a & b0).
+    cycle.
+
+    A 17th bit of `b` takes the block's adder. With b = 2 * c + 1, a * b = 2 * (a * c + (a >> 1)) + (a & 1).
 
     Members
     -------
@@ -163,19 +164,8 @@ def _mac16(
     a: Value, b: Value, result: Signal, *, added: Value, subtract: Value, **parameters: int
 ) -> Instance:
     """One SB_MAC16 whose adders add `added` to the product, or subtract the product from it."""
-    pins = (
-        "AHOLD",
-        "BHOLD",
-        "CHOLD",
-        "DHOLD",
-        "IRSTTOP",
-        "IRSTBOT",
-        "ORSTTOP",
-        "ORSTBOT",
-        "OLOADTOP",
-        "OLOADBOT",
-    )
-    pins += ("OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI", "SIGNEXTIN")
+    pins = [f"{register}HOLD" for register in "ABCD"] + ["CI", "ACCUMCI", "SIGNEXTIN"]
+    pins += [f"{name}{half}" for name in ("IRST", "ORST", "OLOAD", "OHOLD") for half in ("TOP", "BOT")]
     widths = {"SELECT": 2, "LOWERINPUT": 2}
     sized = {
         name: Const(value, next((bits for end, bits in widths.items() if name.endswith(end)), 1))
