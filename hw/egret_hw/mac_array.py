@@ -1,6 +1,6 @@
 """The lanes side by side, fed by one word of weights per cycle."""
 
-from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,7 @@ from .accumulator import SUM_LATENCY, TAG_AHEAD, Accumulator, tag_layout
 from .arithmetic import pipe, strobe_pipe
 from .geometry import CANDIDATE, GATES, LayerGeometry, RowGeometry
 from .memory import READ_LATENCY
-from .multiplier import MULTIPLY_LATENCY, Multiplier
+from .multiplier import MULTIPLY_LATENCY, Multiplier, PairMultiplier
 from .stream import index_shape
 from .weight_fetch import word_layout
 
@@ -33,6 +33,7 @@ class MacArray(wiring.Component):
     value : shape of an event value
     sum_bits : accumulator width
     banks : banks of accumulators
+    shifts : what products of input and of recurrent events are shifted by, if not their values
 
     Members
     -------
@@ -45,13 +46,21 @@ class MacArray(wiring.Component):
     """
 
     def __init__(
-        self, *, geometry: RowGeometry, weight_bits: int, value: ShapeLike, sum_bits: int, banks: int
+        self,
+        *,
+        geometry: RowGeometry,
+        weight_bits: int,
+        value: ShapeLike,
+        sum_bits: int,
+        banks: int,
+        shifts: tuple[int, int] = (0, 0),
     ):
         self.geometry = geometry
         self.lanes = geometry.lanes
         self.weight_bits = weight_bits
         self.sum_bits = sum_bits
         self.banks = banks
+        self.shifts = shifts
         self.slots = geometry.slots if isinstance(geometry, LayerGeometry) else geometry.words
         self.word_layout = word_layout(words=geometry.words, value=value, banks=banks)
         value_shape = self.word_layout["value"].shape
@@ -87,21 +96,23 @@ class MacArray(wiring.Component):
         classes = GATES if isinstance(self.geometry, LayerGeometry) else 1
         tags = [self._tag(m, number, classes) for number in range(min(classes, self.lanes))]
 
+        products = self._products(m, value)
+        if any(self.shifts):
+            recurrent = pipe(m, self.word.recurrent, "recurrent", PRODUCT_LATENCY)
+            products = [
+                Mux(recurrent, product.shift_left(self.shifts[1]), product.shift_left(self.shifts[0]))
+                for product in products
+            ]
         for number in range(self.lanes):
-            m.submodules[f"multiplier{number}"] = multiplier = Multiplier(
-                a_bits=self.weight_bits, b_bits=self.value_bits
-            )
             m.submodules[f"lane{number}"] = lane = Accumulator(
-                product_bits=self.weight_bits + self.value_bits,
+                product_bits=self.weight_bits + self.value_bits + max(self.shifts),
                 sum_bits=self.sum_bits,
                 slots=self.slots,
                 banks=self.banks,
                 forward=self.geometry.words == 1,
             )
             m.d.comb += [
-                multiplier.a.eq(self.weights.word_select(number, self.weight_bits).as_signed()),
-                multiplier.b.eq(value),
-                lane.product.eq(multiplier.product),
+                lane.product.eq(products[number]),
                 lane.tag.eq(tags[number % classes]),
                 lane.reading.eq(self.reading),
                 lane.read_bank.eq(self.read_bank),
@@ -109,6 +120,28 @@ class MacArray(wiring.Component):
                 self.sums[number].eq(lane.sum),
             ]
         return m
+
+    def _products(self, m: Module, value: Value) -> list[Value]:
+        """Product of each lane; two lanes share a multiplier if their weights are narrow enough."""
+        bits = {"weight_bits": self.weight_bits, "value_bits": self.value_bits}
+        weights = [self.weights.word_select(n, self.weight_bits).as_signed() for n in range(self.lanes)]
+        paired = self.lanes - self.lanes % 2 if PairMultiplier.shares(**bits) else 0
+        products: list[Value] = []
+        for number in range(0, paired, 2):
+            m.submodules[f"multiplier{number}"] = pair = PairMultiplier(**bits)
+            m.d.comb += [
+                pair.weight0.eq(weights[number]),
+                pair.weight1.eq(weights[number + 1]),
+                pair.value.eq(value),
+            ]
+            products += [pair.product0, pair.product1]
+        for number in range(paired, self.lanes):
+            m.submodules[f"multiplier{number}"] = single = Multiplier(
+                a_bits=self.weight_bits, b_bits=self.value_bits
+            )
+            m.d.comb += [single.a.eq(weights[number]), single.b.eq(value)]
+            products.append(single.product)
+        return products
 
     def _tag(self, m: Module, number: int, classes: int):
         """Tag of the lanes whose number is `number` modulo 3, `TAG_AHEAD` cycles before the product."""

@@ -91,6 +91,11 @@ class PairMultiplier(wiring.Component):
             }
         )
 
+    @staticmethod
+    def shares(*, weight_bits: int, value_bits: int) -> bool:
+        """Whether both products come from one 18 x 18 multiplier."""
+        return 2 * weight_bits + value_bits < ecp5_multiplier.OPERAND_BITS
+
     def elaborate(self, platform):
         m = Module()
         family = family_of(platform)
@@ -101,7 +106,7 @@ class PairMultiplier(wiring.Component):
         if family == ICE40 and fits_block:
             m.submodules.block = block = PairMac16(weight_bits=self.weight_bits, value_bits=self.value_bits)
             wiring.connect(m, wiring.flipped(self), block)
-        elif family != ICE40 and 2 * self.weight_bits + self.value_bits < ecp5_multiplier.OPERAND_BITS:
+        elif family != ICE40 and self.shares(weight_bits=self.weight_bits, value_bits=self.value_bits):
             self._packed(m, family)
         else:
             for number in range(2):

@@ -121,16 +121,16 @@ class NeuronUpdate(wiring.Component):
 
         # Control beside the data: where a group's strobe and number are, so many cycles after its sums.
         strobes, numbers = [self.strobe], [self.group]
-        for stage in range(self.LATENCY):
-            strobes.append(strobe_pipe(m, strobes[-1], f"strobe_{stage + 1}", 1))
-            numbers.append(pipe(m, numbers[-1], f"group_{stage + 1}"))
+        for age in range(self.LATENCY):
+            strobes.append(strobe_pipe(m, strobes[-1], f"strobe_{age + 1}", 1))
+            numbers.append(pipe(m, numbers[-1], f"group_{age + 1}"))
 
         # States of one stream behind those of another: at no time do two steps use one address.
         state_addresses = [self.step.stream * self.groups + self.group if self.streams > 1 else self.group]
         fresh = [self.step.fresh]
-        for stage in range(self.LATENCY):
-            state_addresses.append(pipe(m, state_addresses[-1], f"state_address_{stage + 1}"))
-            fresh.append(pipe(m, fresh[-1], f"fresh_{stage + 1}"))
+        for age in range(self.LATENCY):
+            state_addresses.append(pipe(m, state_addresses[-1], f"state_address_{age + 1}"))
+            fresh.append(pipe(m, fresh[-1], f"fresh_{age + 1}"))
 
         m.submodules.bias = bias_rom = self.biases.rom()
         biases = data.View(self.biases.layout, bias_rom.data0)

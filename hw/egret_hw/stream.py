@@ -8,7 +8,7 @@ from amaranth.utils import bits_for
 __all__ = ["Kind", "index_shape", "tap_signature", "token_layout", "token_stream"]
 
 
-class Kind(enum.Enum, shape=2):
+class Kind(enum.Enum, shape=2):  # type: ignore[call-arg]
     """What a token says. The numbers are part of the contract (docs/numerics.md, section 6)."""
 
     EVENT = 0

@@ -51,7 +51,7 @@ class Tile(wiring.Component):
         self.geometry = LayerGeometry.of(units=spec.units, lanes=lanes)
         self.weight_bits = max(spec.input_weight_bits, spec.recurrent_weight_bits)
         self.input_value = signed(arriving.bits) if arriving.signed else unsigned(arriving.bits)
-        self.widths = widths = LayerWidths.of(layer)
+        self.widths = widths = LayerWidths.of(layer, weight_bits=self.weight_bits)
         self.value = signed(widths.value_bits)
         # With one stream a step waits for the one before; with more, two may be in the update.
         steps = min(2, streams)
@@ -72,8 +72,8 @@ class Tile(wiring.Component):
             event_bits=spec.event_bits,
             input_value=self.input_value,
             value=self.value,
-            input_shift=widths.input_shift,
-            recurrent_shift=widths.recurrent_shift,
+            input_shift=widths.value_shifts[0],
+            recurrent_shift=widths.value_shifts[1],
             streams=streams,
             steps=steps,
         )
@@ -106,6 +106,7 @@ class Tile(wiring.Component):
             value=self.value,
             sum_bits=sum_bits,
             banks=BANKS,
+            shifts=self.widths.product_shifts,
         )
         m.submodules.gather = gather = SumGather(
             geometry=self.geometry, units=self.update_lanes, sum_bits=sum_bits, streams=self.streams

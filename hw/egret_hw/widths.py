@@ -8,6 +8,7 @@ from egru.formats import IntFormat
 from egru.image import Layer
 
 from .geometry import CANDIDATE
+from .multiplier import PairMultiplier
 
 
 def signed_bits(magnitude: int) -> int:
@@ -34,36 +35,39 @@ class LayerWidths:
     """Widths and shifts of a layer's sums.
 
     Input and recurrent events have different fractions. The update wants both kinds of sums at the layer's
-    fraction; so much of the two shifts as they have in common is made there, once per unit, and the rest on
-    an event's value, once per event.
+    fraction; so much of the two shifts as they have in common is made there, once per unit. The rest is made
+    on an event's value, once per event; where weights are so narrow that two lanes share a multiplier, it
+    is made on the products instead, for a wider value would not fit. Pairs are (input, recurrent).
 
     Attributes
     ----------
-    input_shift, recurrent_shift : of an event's value; one of them is 0
+    value_shifts, product_shifts : of an event's value, of a product; at most one of the four is not 0
     common_shift : of a sum
-    value_bits : signed width of a shifted event value
+    value_bits : signed width of an event value, shifted by `value_shifts`
     sum_bits : signed width that holds every sum and every partial sum
     """
 
-    input_shift: int
-    recurrent_shift: int
+    value_shifts: tuple[int, int]
+    product_shifts: tuple[int, int]
     common_shift: int
     value_bits: int
     sum_bits: int
 
     @classmethod
-    def of(cls, layer: Layer) -> "LayerWidths":
-        """Work them out from the actual weights."""
+    def of(cls, layer: Layer, *, weight_bits: int) -> "LayerWidths":
+        """Work them out from the actual weights, which the memory holds in `weight_bits`."""
         common = min(layer.input_shift, layer.recurrent_shift)
-        input_shift, recurrent_shift = layer.input_shift - common, layer.recurrent_shift - common
-        value_bits = max(
-            event_shape_bits(layer.input_format) + input_shift,
-            event_shape_bits(layer.event_format) + recurrent_shift,
-        )
-        inputs = sum_bounds(layer.input_weight, layer.input_format) << input_shift
-        recurrent = sum_bounds(layer.recurrent_weight, layer.event_format) << recurrent_shift
-        gates = (
-            CANDIDATE * layer.spec.units
-        )  # rows of z and r, whose two kinds of sums meet in one accumulator
+        shifts = layer.input_shift - common, layer.recurrent_shift - common
+        events = layer.input_format, layer.event_format
+        bits = max(event_shape_bits(event) for event in events)
+        if PairMultiplier.shares(weight_bits=weight_bits, value_bits=bits):
+            value_shifts, product_shifts = (0, 0), shifts
+        else:
+            value_shifts, product_shifts = shifts, (0, 0)
+            bits = max(event_shape_bits(event) + shift for event, shift in zip(events, shifts, strict=True))
+
+        inputs = sum_bounds(layer.input_weight, layer.input_format) << shifts[0]
+        recurrent = sum_bounds(layer.recurrent_weight, layer.event_format) << shifts[1]
+        gates = CANDIDATE * layer.spec.units  # rows of z and r: both kinds of sums meet in one accumulator
         bound = max((inputs + recurrent)[:gates].max(), inputs[gates:].max(), recurrent[gates:].max())
-        return cls(input_shift, recurrent_shift, common, value_bits, signed_bits(int(bound)))
+        return cls(value_shifts, product_shifts, common, bits, signed_bits(int(bound)))

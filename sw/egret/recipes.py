@@ -67,7 +67,7 @@ class Recipe:
 
 
 RECIPES = {
-    "digits": Recipe(units=128, epochs=120),
+    "digits": Recipe(units=128, epochs=120, noise=0.3, qat_epochs=10),
     "har": Recipe(
         units=128,
         epochs=30,

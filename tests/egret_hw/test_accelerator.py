@@ -11,6 +11,7 @@ from streams import receive, send
 from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
 from egret_hw.counters import COUNTED
+from egret_hw.multiplier import PairMultiplier
 from egret_hw.stream import Kind
 from egru.errors import EgretError
 from egru.integer import IntegerNetwork
@@ -131,6 +132,34 @@ def test_accelerator_equals_integer_model(
         )
         arriving = sequences if number == 0 else wanted_layers[number - 1]
         assert count["input_events"] == sum(np.count_nonzero(x) if number == 0 else len(x) for x in arriving)
+
+
+@pytest.mark.parametrize("weight_bits,lanes", [(4, 8), (3, 5), (2, 1)])
+def test_narrow_weights_share_multipliers_and_change_no_bit(weight_bits, lanes):
+    rng = np.random.default_rng(weight_bits)
+    image = random_image(
+        rng,
+        inputs=4,
+        units=(7, 5),
+        classes=3,
+        weight_bits=weight_bits,
+        extreme=weight_bits == 2,
+        input_bits=8,
+        input_signed=True,
+        mode="mean",
+        threshold=(0.0, 0.2),
+    )
+    accelerator = Accelerator(image, AcceleratorConfig(lanes=lanes))
+    for tile in accelerator.tiles:
+        assert PairMultiplier.shares(weight_bits=weight_bits, value_bits=tile.widths.value_bits)
+    sequences = [random_input(rng, image, steps, density=0.7) for steps in (9, 4)]
+    wanted_logits, wanted_layers = expected_of(image, sequences)
+    assert len({v for step in wanted_layers[0] for v in step.values()}) > 1
+    logits, layers, _ = simulate(
+        image, AcceleratorConfig(lanes=lanes), tokens_of(sequences), len(wanted_logits)
+    )
+    assert layers == wanted_layers
+    assert logits == wanted_logits
 
 
 def test_wrong_weights_are_noticed():
