@@ -29,11 +29,9 @@ class Accelerator(wiring.Component):
 
     def __init__(self, image: NetworkImage, config: AcceleratorConfig | None = None):
         for index, layer in enumerate(image.layers):
-            options = (layer.spec.reset, layer.spec.state_reset)
-            if options != ("after", "threshold"):
+            if layer.spec.reset != "after":
                 raise EgretError(
-                    f"layer {index}: reset and state_reset must be 'after' and 'threshold' for hardware, "
-                    f"not {options[0]!r} and {options[1]!r}"
+                    f"layer {index}: reset must be 'after' for hardware, not {layer.spec.reset!r}"
                 )
         self.image = image
         self.config = (config or AcceleratorConfig()).resolve(image)

@@ -110,7 +110,7 @@ def memories(accelerator: Accelerator) -> list[dict[str, Any]]:
         add(f"{base}.update.tanh", "tanh table", len(tile.layer.tanh), 16, lanes)
         add(f"{base}.update.bias", "biases", update.groups, update.biases.layout.size)
         add(f"{base}.update.threshold", "thresholds", update.groups, update.thresholds.layout.size)
-        add(f"{base}.update.state", "state c", update.groups * tile.streams, 16 * lanes)
+        add(f"{base}.update.state", "state c", update.groups * tile.streams, update.state_layout.size * lanes)
         add(f"{base}.encoder", "groups with events", encoder.depth, encoder.result_layout.size)
     readout = accelerator.readout
     add("readout.queue", "waiting tokens", readout.queue_depth, Shape.cast(readout.i.payload.shape()).width)

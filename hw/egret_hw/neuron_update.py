@@ -19,7 +19,7 @@ from .widths import signed_bits
 # Formats that docs/numerics.md fixes.
 _GATE_BITS = 15
 _NARROW_BITS, _NARROW_FRAC = 16, 11
-_STATE_BITS, _STATE_FRAC = 16, 15
+_CANDIDATE_BITS, _STATE_FRAC = 16, 15
 
 
 def result_layout(*, units: int, lanes: int, event_bits: int) -> data.StructLayout:
@@ -108,6 +108,20 @@ class NeuronUpdate(wiring.Component):
         return _Parameters(self.layer.threshold.astype(np.int64)[:, None], self.lanes, unsigned(_STATE_FRAC))
 
     @property
+    def subtracts_output(self) -> bool:
+        """Whether a unit that fired pays its output in the next step, instead of its threshold in the same one."""
+        return self.layer.spec.state_reset == "output"
+
+    @property
+    def state_layout(self) -> data.StructLayout:
+        """What is kept of a unit from step to step."""
+        low, high = self.layer.spec.state_range
+        members: dict = {"state": signed(signed_bits(max(-low, high)))}
+        if self.subtracts_output:
+            members["sent"] = unsigned(self.layer.spec.event_bits)
+        return data.StructLayout(members)
+
+    @property
     def _gate_shift(self) -> int:
         return self.layer.acc_frac - (self.layer.spec.table_bits - 4)
 
@@ -151,7 +165,8 @@ class NeuronUpdate(wiring.Component):
         m.submodules.threshold = threshold_rom = self.thresholds.rom()
         thresholds = data.View(self.thresholds.layout, threshold_rom.data0)
         m.d.comb += threshold_rom.address0.eq(numbers[at_state - 2 - READ_LATENCY])
-        m.submodules.state = state = Ram(shape=lanes * _STATE_BITS, depth=self.groups * self.streams)
+        kept = self.state_layout
+        m.submodules.state = state = Ram(shape=lanes * kept.size, depth=self.groups * self.streams)
         m.d.comb += [
             state.address.eq(state_addresses[at_candidate - READ_LATENCY]),
             state.write_enable.eq(strobes[at_result]),
@@ -200,39 +215,53 @@ class NeuronUpdate(wiring.Component):
             )
             candidate = stage(reset.product + a_rounded, "candidate")
             g_index = stage(saturate(candidate.shift_right(candidate_shift), k), "g_index")
-            m.submodules[f"tanh{lane}"] = tanh = Rom(shape=signed(_STATE_BITS), contents=layer.tanh.tolist())
+            m.submodules[f"tanh{lane}"] = tanh = Rom(
+                shape=signed(_CANDIDATE_BITS), contents=layer.tanh.tolist()
+            )
             m.d.comb += tanh.address0.eq(_entry(g_index, k))
             g = tanh.data0
 
             # State: g + z * (c - g), which lies between the old state and the candidate.
-            old = Mux(fresh[at_candidate], 0, state.data.word_select(lane, _STATE_BITS).as_signed())
-            difference = stage(old - g, "difference")
+            old = data.View(kept, state.data.word_select(lane, kept.size))
+            state_bits = len(old.state)
+            state_before = Mux(fresh[at_candidate], 0, old.state)
+            difference = stage(state_before - g, "difference")
             m.submodules[f"keep_product{lane}"] = keep = Multiplier(
-                a_bits=_GATE_BITS + 1, b_bits=_STATE_BITS + 1
+                a_bits=_GATE_BITS + 1, b_bits=len(difference)
             )
-            m.d.comb += [keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)), keep.b.eq(difference)]
+            m.d.comb += [
+                keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)),
+                keep.b.eq(difference),
+            ]
             moved = (keep.product + half(_GATE_BITS)).shift_right(_GATE_BITS)
-            waited = stage(g, "g_wait", MULTIPLY_LATENCY)
-            potential = Signal(signed(_STATE_BITS), name=f"lane{lane}_potential", reset_less=True)
+            base = stage(g, "g_wait")
+            if self.subtracts_output:  # what the unit sent in the step before
+                sent = Mux(fresh[at_candidate], 0, old.sent)
+                base = base - stage(sent, "sent").shift_left(layer.spec.payload_shift)
+            base = stage(base, "base", MULTIPLY_LATENCY - 1)
+            potential = Signal(signed(state_bits), name=f"lane{lane}_potential", reset_less=True)
             # What is above the threshold, less 1: negative unless the unit fires, for equality does not. It
             # is worked out beside the potential and not after it.
-            above = Signal(signed(_STATE_BITS + 1), name=f"lane{lane}_above", reset_less=True)
+            above = Signal(signed(state_bits + 1), name=f"lane{lane}_above", reset_less=True)
             m.d.sync += [
-                potential.eq(stage(waited, "candidate_late") + moved),
-                above.eq(stage(waited - thresholds[lane][0] - 1, "candidate_above") + moved),
+                potential.eq(stage(base, "base_late") + moved),
+                above.eq(stage(base - thresholds[lane][0] - 1, "base_above") + moved),
             ]
-            fired = above >= 0
 
             # The last group may be part empty.
             always = (self.groups - 1) * lanes + lane < self.units
             real = Const(1) if always else numbers[at_state] != self.groups - 1
+            fired = stage((above >= 0) & real, "fired")
+            value = stage(self._payload(potential), "payload")
+            after = potential if self.subtracts_output else Mux(above >= 0, above + 1, potential)
+            new = data.View(kept, state.write_data.word_select(lane, kept.size))
             m.d.comb += [
-                self.result.fired[lane].eq(stage(fired & real, "fired")),
-                self.result["values"][lane].eq(stage(self._payload(potential), "payload")),
-                state.write_data.word_select(lane, _STATE_BITS).eq(
-                    stage(Mux(fired, above + 1, potential)[:_STATE_BITS], "state")
-                ),
+                self.result.fired[lane].eq(fired),
+                self.result["values"][lane].eq(value),
+                new.state.eq(stage(after[:state_bits], "state")),
             ]
+            if self.subtracts_output:
+                m.d.comb += new.sent.eq(Mux(fired, value, 0))
         return m
 
     def _payload(self, potential):

@@ -134,6 +134,35 @@ def test_accelerator_equals_integer_model(
         assert count["input_events"] == sum(np.count_nonzero(x) if number == 0 else len(x) for x in arriving)
 
 
+@pytest.mark.parametrize("streams", [1, 2])
+def test_output_subtracted_in_the_next_step_equals_integer_model(streams):
+    rng = np.random.default_rng(11)
+    image = random_image(
+        rng, inputs=4, units=(7, 5), classes=3, mode="every", threshold=(0.0, 0.2), state_reset="output"
+    )
+    sequences = [random_input(rng, image, steps, density=0.7) for steps in (12, 1, 7)]
+    wanted_logits, wanted_layers = expected_of(image, sequences)
+    assert len({v for step in wanted_layers[0] for v in step.values()}) > 1
+    tokens = tokens_of(sequences)
+    if streams == 2:  # the other stream has nothing to do
+        pause = {"kind": Kind.PASS, "index": 0, "value": 0}
+        tokens = [
+            t
+            for i, token in enumerate(tokens)
+            for t in (
+                [token, pause]
+                if token["kind"] == Kind.TICK and tokens[i + 1]["kind"] != Kind.END
+                else [token, pause]
+                if token["kind"] == Kind.END
+                else [token]
+            )
+        ]
+    config = AcceleratorConfig(lanes=6, streams=streams)
+    logits, layers, _ = simulate(image, config, tokens, len(wanted_logits))
+    assert layers == wanted_layers
+    assert logits == wanted_logits
+
+
 @pytest.mark.parametrize("weight_bits,lanes", [(4, 8), (3, 5), (2, 1)])
 def test_narrow_weights_share_multipliers_and_change_no_bit(weight_bits, lanes):
     rng = np.random.default_rng(weight_bits)
