@@ -4,7 +4,6 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from egru.errors import EgretError
 from egru.image import NetworkImage
 
 from .config import AcceleratorConfig
@@ -28,11 +27,6 @@ class Accelerator(wiring.Component):
     """
 
     def __init__(self, image: NetworkImage, config: AcceleratorConfig | None = None):
-        for index, layer in enumerate(image.layers):
-            if layer.spec.reset != "after":
-                raise EgretError(
-                    f"layer {index}: reset must be 'after' for hardware, not {layer.spec.reset!r}"
-                )
         self.image = image
         self.config = (config or AcceleratorConfig()).resolve(image)
         self.tiles = [

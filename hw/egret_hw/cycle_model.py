@@ -1,22 +1,13 @@
 """How many cycles an accelerator takes, without its RTL.
 
 Results do not depend on time, so the integer model says what happens, and this model says when: it
-gives each token the cycle in which it moves, from queue to scheduler to lanes to update to the next tile. A
-component here is what is left of its RTL when only time counts: a register is a cycle, a handshake the
-later of two cycles, a pipeline the latency that its component exports. There is no loop over cycles, so
-a step costs as much work as it has events.
-
-Tokens are pulled: a tile asks the one before it for a token when it has taken the last one, so whatever
-a time depends on is known when it is asked for, back-pressure included.
-
-Input is always there, and logits are taken at once.
+gives each token the cycle in which it moves (:mod:`egret_hw.cycle_parts`). Its cycles are those of the RTL
+when input is always there and logits are taken at once.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,34 +16,13 @@ from egru.errors import EgretError
 from egru.image import NetworkImage
 from egru.integer import IntegerNetwork
 
-from .accumulator import SUM_LATENCY
 from .config import AcceleratorConfig, ResolvedConfig
-from .event_encoder import JOBS_DEPTH
-from .fifo import NEAR_DEPTH
-from .geometry import LayerGeometry, RowGeometry
-from .mac_array import PRODUCT_LATENCY
-from .memory import READ_LATENCY
-from .multiplier import MULTIPLY_LATENCY
-from .neuron_update import NeuronUpdate
-from .stream import Kind
-from .sum_gather import GATHER_LATENCY, Reads
-
-_EVENT, _TICK, _END, _PASS = (kind.value for kind in (Kind.EVENT, Kind.TICK, Kind.END, Kind.PASS))
-_NEVER = 1 << 62
-
-#: Cycles from the last word of a step, or the border behind it, to the first read of its sums.
-_CLOSE_LATENCY = PRODUCT_LATENCY + SUM_LATENCY - 1
-#: Cycles from a read of a class's sum to its logit at the output.
-_LOGIT_LATENCY = READ_LATENCY + MULTIPLY_LATENCY + 3
-
-#: Tokens of a tile on their way to the next one: (kind, cycle in which it is offered); the cycle in which it
-#: was taken is sent back.
-_Tokens = Generator[tuple[int, int], int, None]
+from .cycle_parts import END, EVENT, PASS, TICK, ReadoutModel, TileModel, Tokens
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What the cycles of an accelerator depend on, events aside.
+    """What cycles depend on, apart from events.
 
     Attributes
     ----------
@@ -68,7 +38,169 @@ class Shape:
 
     @classmethod
     def of(cls, image: NetworkImage, config: AcceleratorConfig | None = None) -> Shape:
-        """Shape of the accelerator that `image` and `config` give; EgretError as the accelerator itself."""
+        """Shape of the accelerator of an image; EgretError where the configuration does not suit it."""
+        for index, layer in enumerate(image.layers):
+            if layer.spec.reset != "after":
+                raise EgretError(
+                    f"layer {index}: the cycle model knows reset='after', not {layer.spec.reset!r}"
+                )
         units = tuple(layer.spec.units for layer in image.layers)
         spec = image.readout.spec
         return cls(units, spec.classes, spec.mode, (config or AcceleratorConfig()).resolve(image))
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What happens in a sequence, step by step.
+
+    Attributes
+    ----------
+    inputs : number of input events in each step
+    fired : for each layer and step, the units that fire, ascending
+    """
+
+    inputs: Sequence[int]
+    fired: Sequence[Sequence[Sequence[int]]]
+
+    @classmethod
+    def of(cls, x: np.ndarray, events: Sequence[np.ndarray]) -> Activity:
+        """Activity of input `x` (T x I) with the `events` of each layer (T x N), as a trace has them."""
+        return cls(np.count_nonzero(x, axis=1).tolist(), [_units(layer) for layer in events])
+
+
+@dataclass(frozen=True)
+class TileCycles:
+    """Where the cycles of a tile went: `busy` ones, in which its lanes got a word, and idle ones."""
+
+    lanes: int
+    input_events: int
+    recurrent_events: int
+    busy: int
+    idle: int
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """What was predicted.
+
+    Attributes
+    ----------
+    cycles : from reset to the last END of the logits
+    steps : of all sequences
+    ends : cycle in which each sequence's END leaves, in the order in which they end
+    tiles : of each layer
+    readout : of the readout; its events are input events
+    """
+
+    cycles: int
+    steps: int
+    ends: tuple[int, ...]
+    tiles: tuple[TileCycles, ...]
+    readout: TileCycles
+
+    @property
+    def per_step(self) -> float:
+        """Cycles over steps."""
+        return self.cycles / self.steps
+
+
+def activity_of(image: NetworkImage, sequences: Iterable[np.ndarray]) -> list[Activity]:
+    """Activity of sequences (each T x I integers), from the integer model."""
+    network = IntegerNetwork(image)
+    return [Activity.of(x, network.run(x).events) for x in sequences]
+
+
+def predict(
+    image: NetworkImage, sequences: Iterable[np.ndarray], config: AcceleratorConfig | None = None
+) -> Cycles:
+    """Cycles that an accelerator takes for sequences (each T x I integers), which follow each other or take turns."""
+    return predict_activity(Shape.of(image, config), activity_of(image, sequences))
+
+
+def predict_activity(shape: Shape, activities: Sequence[Activity]) -> Cycles:
+    """Cycles that an accelerator takes for sequences of which the events are known."""
+    if not activities:
+        raise EgretError("there must be at least one sequence to predict cycles for")
+    config = shape.config
+    turns = list(turns_of([len(activity.inputs) for activity in activities], config.streams))
+    steps = [(sequence, step) for kind, sequence, step in turns if kind == TICK]
+    source = _play(turns, activities)
+    tiles = []
+    for index, units in enumerate(shape.units):
+        tile = TileModel(
+            units=units,
+            lanes=config.lanes[index],
+            update_lanes=config.update_lanes[index],
+            queue_depth=config.queue_depth,
+            streams=config.streams,
+            source=source,
+            fired=(activities[sequence].fired[index][step] for sequence, step in steps),
+        )
+        tiles.append(tile)
+        source = tile.tokens()
+    readout = ReadoutModel(
+        classes=shape.classes,
+        mode=shape.mode,
+        lanes=config.readout_lanes,
+        queue_depth=config.queue_depth,
+        source=source,
+    )
+    ends = tuple(readout.ends())
+    cycles = ends[-1] + 1
+
+    def spent(lanes: int, input_events: int, recurrent_events: int, busy: int) -> TileCycles:
+        return TileCycles(lanes, input_events, recurrent_events, busy, cycles - busy)
+
+    return Cycles(
+        cycles=cycles,
+        steps=len(steps),
+        ends=ends,
+        tiles=tuple(
+            spent(lanes, tile.input_events, tile.recurrent_events, tile.lanes.busy)
+            for lanes, tile in zip(config.lanes, tiles, strict=True)
+        ),
+        readout=spent(config.readout_lanes, readout.lanes.busy // readout.lanes.words, 0, readout.lanes.busy),
+    )
+
+
+def turns_of(lengths: Sequence[int], streams: int) -> Iterator[tuple[int, int, int]]:
+    """Turns of sequences with these lengths as (kind, sequence, step): kind is TICK, END or PASS.
+
+    Streams take turns; one takes up the next sequence when its own has ended, and passes when none is left.
+    """
+    waiting = iter(range(len(lengths)))
+    places: list[tuple[int, int] | None] = [None] * streams
+    left = len(lengths)
+    while True:
+        for stream in range(streams):
+            if places[stream] is None and (sequence := next(waiting, None)) is not None:
+                places[stream] = sequence, 0
+            place = places[stream]
+            if place is None:
+                yield PASS, 0, 0
+                continue
+            sequence, step = place
+            yield TICK, sequence, step
+            places[stream] = sequence, step + 1
+            if step + 1 == lengths[sequence]:
+                yield END, sequence, step + 1
+                places[stream] = None
+                left -= 1
+                if not left:
+                    return
+
+
+def _play(turns: Iterable[tuple[int, int, int]], activities: Sequence[Activity]) -> Tokens:
+    """Input tokens, each offered as soon as the one before it is taken."""
+    offered = 0
+    for kind, sequence, step in turns:
+        if kind == TICK:
+            for _ in range(activities[sequence].inputs[step]):
+                offered = (yield EVENT, offered) + 1
+        offered = (yield kind, offered) + 1
+
+
+def _units(events: np.ndarray) -> list[list[int]]:
+    """Units that fire in each step of `events` (T x N)."""
+    steps, units = np.nonzero(events)
+    return [part.tolist() for part in np.split(units, np.searchsorted(steps, np.arange(1, len(events))))]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from amaranth.hdl import UnusedElaboratable
@@ -171,20 +171,45 @@ class UpdateTiming:
         return cls(groups, reads, ahead + GATHER_LATENCY + NeuronUpdate.LATENCY, read)
 
 
+class _Source:
+    """The queue in front of a tile: pulls tokens and says from when each waits at the output."""
+
+    def __init__(self, tokens: Tokens, depth: int):
+        self._tokens = tokens
+        self._queue = Queue(depth)
+        self._entered: int | None = None
+        self._head: tuple[int, int] | None = None
+
+    def head(self) -> tuple[int, int] | None:
+        """Kind of the token at the output and the cycle from which it is there; None if no more come."""
+        if self._head is None:
+            try:
+                kind, offered = self._tokens.send(self._entered)
+            except StopIteration:
+                return None
+            self._entered, shown = self._queue.enter(offered)
+            self._head = kind, shown
+        return self._head
+
+    def take(self, cycle: int) -> None:
+        """Note that the token was taken."""
+        self._queue.taken = cycle
+        self._head = None
+
+
 class TileModel:
-    """A tile, as a source of tokens for what comes behind it.
+    """A tile: scheduler, lanes, update and encoder.
 
     Parameters
     ----------
     units, lanes, update_lanes, queue_depth, streams : of the tile
     source : tokens that arrive
-    fired : for each step in the order in which they come, the units that fire in it, ascending
+    fired : for each step in the order of their TICKs, the units that fire in it, ascending
 
     Attributes
     ----------
     lanes : with the cycles in which they were busy
-    input_events, recurrent_events : rows fetched so far
-    waited_update : steps that closed later because the update before them was not yet done
+    input_events, recurrent_events : rows fetched
     """
 
     def __init__(
@@ -196,84 +221,189 @@ class TileModel:
         queue_depth: int,
         streams: int,
         source: Tokens,
-        fired: Iterator[Sequence[int]],
+        fired: Iterable[Sequence[int]],
     ):
         geometry = LayerGeometry.of(units=units, lanes=lanes)
         self.lanes = Lanes(geometry.words)
         self.input_events = self.recurrent_events = 0
-        self._update_lanes = update_lanes
+        self._width = update_lanes
         self._streams = streams
-        self._timing = UpdateTiming.of(geometry, update_lanes)
-        self._fired = fired
-        self._source = source
-        self._accepted: int | None = None  # when the source's last token entered the queue
-        self._queue = Queue(queue_depth)
-        self._head: tuple[int, int] | None = None  # what waits at the queue's output: kind, cycle
+        self._timing = timing = UpdateTiming.of(geometry, update_lanes)
+        self._fired = iter(fired)
+        self._source = _Source(source, queue_depth)
         steps = min(2, streams)
-        self._store = Queue(steps * self._timing.groups)
+        self._store = Queue(steps * timing.groups)
         self._jobs = Queue(JOBS_DEPTH)
         self._recurrent = Queue(streams * (units + 1))
-        self._back: deque[tuple[int, int]] = deque()  # recurrent tokens on their way: kind, cycle of entry
+        self._sent_back: deque[tuple[int, int]] = deque()  # recurrent tokens: kind, cycle of their way in
 
-        # Scheduler. Times are the first cycles in which something is so.
+        # The scheduler's state. What ends in `_from` is the first cycle in which something is so.
         self._turn = 0
         self._turn_from = 0
-        self._border_at = _NEVER  # a border waits, and gets the request of this cycle
-        self._border_gone = 0
-        self._sums_from = 0  # the bank of the step closed last may be filled again
-        self._done_from = deque([0] * steps)  # steps of the update are done
-        self._dropping = [_NEVER] * streams  # recurrent events of each stream are dropped
+        self._complete_from: int | None = 0  # this turn's recurrent events have all come
+        self._back: tuple[int, int] | None = None  # head of the recurrent queue: kind, cycle
+        self._border_at: int | None = None  # a border waits for this cycle, in which it becomes a request
+        self._border_gone_from = 0
+        self._read_from = 0  # the sums of the step closed last have been read
+        self._done_from = deque([0] * steps)  # for each step that may be in the update: it is done
+        self._dropping_from = [_NEVER] * streams  # recurrent events of an ended sequence are dropped
 
     def tokens(self) -> Tokens:
         """What the tile sends."""
-        sent = 0  # when the token before was taken
-        while (job := self._next_job()) is not None:
+        timing, store, back = self._timing, self._store, self._sent_back
+        sent = 0  # the token before was taken
+        while (job := self._until_job()) is not None:
             kind, told, start = job
+            ready = told  # from when the encoder may send, but for the token before
             if kind == TICK:
-                timing, width = self._timing, self._update_lanes
-                units = next(self._fired)
-                groups = [unit // width for unit in units]
-                last = timing.groups - 1
-                group, shown = -1, 0
                 result = start + timing.first
-                for number in groups:
-                    if number != group:
-                        if group >= 0:
-                            self._store.taken = out
-                        group = number
-                        shown = max(told, self._store.enter(result + number * timing.interval)[1])
-                    out = max(shown, sent)
-                    self._back.append((EVENT, out + 1))
-                    sent = yield EVENT, out + 1
+                group, last = None, timing.groups - 1
+                for unit in next(self._fired):
+                    if unit // self._width != group:
+                        group = unit // self._width
+                        ready = max(told, store.enter(result + group * timing.interval)[1])
+                    loaded = store.taken = max(ready, sent)
+                    back.append((EVENT, loaded + 1))
+                    sent = yield EVENT, loaded + 1
                 if group != last:
-                    if group >= 0:
-                        self._store.taken = out
-                    shown = max(told, self._store.enter(result + last * timing.interval)[1])
-                out = max(shown, sent)
-                self._store.taken = out
-                self._done_from.append(out + 2)
-            else:
-                out = max(told, sent)
-            self._jobs.taken = out
+                    ready = max(told, store.enter(result + last * timing.interval)[1])
+            loaded = self._jobs.taken = max(ready, sent)
+            if kind == TICK:
+                store.taken = loaded
+                self._done_from.append(loaded + 2)
             if kind != END:
-                self._back.append((TICK, out + 1))
-            sent = yield kind, out + 1
+                back.append((TICK, loaded + 1))
+            sent = yield kind, loaded + 1
 
-    def _next_job(self) -> tuple[int, int, int] | None:
-        """Go on until the scheduler tells the encoder something.
+    def _until_job(self) -> tuple[int, int, int] | None:
+        """Let the scheduler work until it tells the encoder something, or nothing comes any more.
 
-        Returns what, the cycle from which the encoder knows, and of a step the cycle in which the first read of its sums is asked for; None at the end.
+        Returns
+        -------
+        What it tells, the cycle from which the encoder knows, and (of TICK) that of the first read of the
+        step's sums.
         """
-        lanes = self.lanes
-        arriving = self._recurrent_head()
-        while True:
-            if self._head is None and not self._pull():
-                return None
-            kind, at = self._head
-            earliest = max(lanes.free, self._turn_from)
-            # A recurrent event goes first. If the streams's sequence has ended, it goes nowhere.
-            row_at = _NEVER
-            if arriving is not None:
-                back = max(arriving, earliest)
-                if kind == EVENT:
-                    ...
+        source, lanes, ended = self._source, self.lanes, None
+        while (head := source.head()) is not None:
+            kind, at = head
+            ready = max(lanes.free, self._turn_from)
+            back_at = self._recurrent_at(ready)
+            if kind == EVENT:
+                at = max(at, ready)
+            elif kind == END:
+                ended = ended or self._jobs.enter(at)
+                at = ended[0]
+            elif back_at is None:
+                return self._close(kind, at)
+            if back_at is not None and (back_at <= at or kind in (TICK, PASS)):
+                if self._row(back_at):
+                    self.recurrent_events += 1
+                    self._recurrent.taken = back_at
+                    self._back = None
+            elif kind == EVENT:
+                if self._row(at):
+                    self.input_events += 1
+                    source.take(at)
+            else:
+                source.take(at)
+                self._dropping_from[(self._turn - 1) % self._streams] = at + 1
+                return END, ended[1], 0
+        return None
+
+    def _recurrent_at(self, ready: int) -> int | None:
+        """Cycle in which the next recurrent event becomes a request if none is made before; None if the turn has no more."""
+        dropping_from = self._dropping_from[self._turn % self._streams]
+        while self._complete_from is None:
+            if self._back is None:
+                kind, entered = self._sent_back.popleft()
+                self._back = kind, self._recurrent.enter(entered)[1]
+            kind, shown = self._back
+            if kind == EVENT and max(shown, ready) < dropping_from:
+                return max(shown, ready)
+            # A tick, or an event of a sequence that has ended: the lanes do not get it.
+            taken = max(shown, self._turn_from)
+            if kind == TICK:
+                self._complete_from = taken
+            else:
+                taken = max(taken, dropping_from)
+            self._recurrent.taken = taken
+            self._back = None
+        return None
+
+    def _row(self, cycle: int) -> bool:
+        """Ask for a row in this cycle. If a border goes before it, that is done instead, and the answer is False."""
+        if self._border_at is not None and self._border_at < cycle:
+            self._lone_border()
+            return False
+        if self._border_at is not None:  # it rides on this row
+            self._border_at, self._border_gone_from = None, cycle + 1
+        self.lanes.ask(cycle, row=True)
+        return True
+
+    def _lone_border(self) -> None:
+        if self._border_at is not None:
+            self.lanes.ask(self._border_at, row=False)
+            self._border_at, self._border_gone_from = None, self._border_at + 1
+
+    def _close(self, kind: int, at: int) -> tuple[int, int, int]:
+        """End the turn with TICK or PASS, which waits at the queue's output from `at` on."""
+        self._lone_border()
+        closed = max(at, self._turn_from, self._complete_from, self._border_gone_from)
+        start = 0
+        if kind == TICK:
+            closed = max(closed, self._read_from, self._done_from.popleft())
+        closed, told = self._jobs.enter(closed)
+        if kind == TICK:
+            if self.lanes.at_rest(closed):
+                start = closed + 1
+            else:
+                self._border_at = max(closed + 1, self.lanes.free)
+                start = self.lanes.border(self._border_at) + CLOSE_LATENCY
+            self._read_from = start + self._timing.read + 1
+        self._source.take(closed)
+        self._dropping_from[self._turn % self._streams] = _NEVER
+        self._turn += 1
+        self._turn_from = closed + 1
+        self._complete_from = 0 if self._turn < self._streams else None
+        return kind, told, start
+
+
+class ReadoutModel:
+    """A readout: scheduler, lanes and the scan of its classes.
+
+    Parameters
+    ----------
+    classes, mode, lanes, queue_depth : of the readout
+    source : tokens that arrive
+
+    Attributes
+    ----------
+    lanes : with the cycles in which they were busy
+    """
+
+    def __init__(self, *, classes: int, mode: str, lanes: int, queue_depth: int, source: Tokens):
+        self.lanes = Lanes(RowGeometry(positions=classes, lanes=lanes).words)
+        self._classes = classes
+        self._every = mode == "every"
+        self._source = _Source(source, queue_depth)
+
+    def ends(self) -> Iterator[int]:
+        """Cycles in which the END of each sequence leaves."""
+        source, lanes = self._source, self.lanes
+        sent_from = 0  # what was due before is sent
+        while (head := source.head()) is not None:
+            kind, at = head
+            if kind == EVENT:
+                at = max(at, lanes.free)
+                lanes.ask(at, row=True)
+            elif kind == END or (kind == TICK and self._every):
+                at = max(at, lanes.free, sent_from)
+                read = lanes.border(at) + CLOSE_LATENCY + 1
+                lanes.ask(at, row=False)
+                if kind == END:
+                    closing = read if self._every else read + self._classes + LOGIT_LATENCY
+                    yield closing
+                else:
+                    closing = read + self._classes + LOGIT_LATENCY
+                sent_from = closing + 1
+            source.take(at)

@@ -33,6 +33,8 @@ class MacArray(wiring.Component):
     value : shape of an event value
     sum_bits : accumulator width
     banks : banks of accumulators
+    gate_first : the reset gate acts before the candidates' product: recurrent events are not for candidates,
+        gated ones for them alone, and one sum each is enough
     shifts : what products of input and of recurrent events are shifted by, if not their values
 
     Members
@@ -54,6 +56,7 @@ class MacArray(wiring.Component):
         sum_bits: int,
         banks: int,
         shifts: tuple[int, int] = (0, 0),
+        gate_first: bool = False,
     ):
         self.geometry = geometry
         self.lanes = geometry.lanes
@@ -61,6 +64,7 @@ class MacArray(wiring.Component):
         self.sum_bits = sum_bits
         self.banks = banks
         self.shifts = shifts
+        self.gate_first = gate_first
         self.slots = geometry.slots if isinstance(geometry, LayerGeometry) else geometry.words
         self.word_layout = word_layout(words=geometry.words, value=value, banks=banks)
         value_shape = self.word_layout["value"].shape
@@ -98,7 +102,7 @@ class MacArray(wiring.Component):
 
         products = self._products(m, value)
         if any(self.shifts):
-            recurrent = pipe(m, self.word.recurrent, "recurrent", PRODUCT_LATENCY)
+            recurrent = pipe(m, self.word.recurrent | self.word.gated, "recurrent", PRODUCT_LATENCY)
             products = [
                 Mux(recurrent, product.shift_left(self.shifts[1]), product.shift_left(self.shifts[0]))
                 for product in products
@@ -152,9 +156,13 @@ class MacArray(wiring.Component):
             gates = [self.geometry.gate(number, phase) for phase in range(GATES)]
             candidate = word.phase == gates.index(CANDIDATE) if self.geometry.mixed else gates[0] == CANDIDATE
             second = self.geometry.words + (word.third if self.geometry.mixed else word.word)
+        if self.gate_first:
+            meant, slot = ~Mux(candidate, word.recurrent, word.gated), word.word
+        else:
+            meant, slot = 1, Mux(candidate & word.recurrent, second, word.word)
         m.d.comb += [
-            tag.strobe.eq(self.strobe),
-            tag.slot.eq(Mux(candidate & word.recurrent, second, word.word)),
+            tag.strobe.eq(self.strobe & meant),
+            tag.slot.eq(slot),
             tag.bank.eq(word.bank),
             tag.first.eq(Mux(candidate, word.first_kind, word.first)),
         ]

@@ -1,7 +1,7 @@
 """From pre-activation sums to events: the update of P units per cycle (docs/numerics.md, section 3)."""
 
 import numpy as np
-from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,8 +16,8 @@ from .stream import index_shape
 from .sum_gather import GATHER_LATENCY
 from .widths import signed_bits
 
-# Formats that docs/numerics.md fixes.
-_GATE_BITS = 15
+#: Bits of a gate's value. This format and the next ones are fixed by docs/numerics.md.
+GATE_BITS = 15
 _NARROW_BITS, _NARROW_FRAC = 16, 11
 _CANDIDATE_BITS, _STATE_FRAC = 16, 15
 
@@ -65,6 +65,7 @@ class NeuronUpdate(wiring.Component):
     seconds : In, one cycle later, the second sums of its candidates
     step : In, beside the sums: :func:`step_layout`
     result_strobe, result : Out, :func:`result_layout`
+    result_address : Out, where the group's states are kept
     """
 
     LATENCY = 2 + READ_LATENCY + MULTIPLY_LATENCY + 2 + READ_LATENCY + 1 + MULTIPLY_LATENCY + 2
@@ -89,28 +90,35 @@ class NeuronUpdate(wiring.Component):
                 "step": In(step_layout(streams=streams)),
                 "result_strobe": Out(1),
                 "result": Out(self.result_layout),
+                "result_address": Out(index_shape(self.groups * streams)),
             }
         )
 
     @property
-    def biases(self) -> "_Parameters":
+    def biases(self) -> "Parameters":
         """Biases with the rounding halves added, per group of units: (z, r, a, q) of each."""
         layer = self.layer
         gate_half, narrow_half = half(self._gate_shift), half(self._narrow_shift)
-        rounded = layer.bias.astype(np.int64) + np.array(
-            [[gate_half], [gate_half], [narrow_half], [narrow_half]]
-        )
-        return _Parameters(rounded.T, self.lanes, signed(signed_bits(np.abs(rounded).max())))
+        bias = layer.bias.astype(np.int64)
+        if self.gate_first:  # both parts of the candidate are one sum
+            bias[2:] = [bias[2] + bias[3] + half(self._direct_shift) - narrow_half, np.zeros(self.units)]
+        rounded = bias + np.array([[gate_half], [gate_half], [narrow_half], [narrow_half]])
+        return Parameters(rounded.T, self.lanes, signed(signed_bits(np.abs(rounded).max())))
 
     @property
-    def thresholds(self) -> "_Parameters":
+    def thresholds(self) -> "Parameters":
         """Thresholds, per group of units."""
-        return _Parameters(self.layer.threshold.astype(np.int64)[:, None], self.lanes, unsigned(_STATE_FRAC))
+        return Parameters(self.layer.threshold.astype(np.int64)[:, None], self.lanes, unsigned(_STATE_FRAC))
 
     @property
     def subtracts_output(self) -> bool:
         """Whether a unit that fired pays its output in the next step, instead of its threshold in the same one."""
         return self.layer.spec.state_reset == "output"
+
+    @property
+    def gate_first(self) -> bool:
+        """Whether the reset gate acts on the events, before the candidates' product."""
+        return self.layer.spec.reset == "before"
 
     @property
     def state_layout(self) -> data.StructLayout:
@@ -128,6 +136,11 @@ class NeuronUpdate(wiring.Component):
     @property
     def _narrow_shift(self) -> int:
         return self.layer.acc_frac - _NARROW_FRAC
+
+    @property
+    def _direct_shift(self) -> int:
+        """From a candidate's sum to its table index, where no gate comes between."""
+        return self.layer.acc_frac - (self.layer.spec.table_bits - 3)
 
     def elaborate(self, platform):
         m = Module()
@@ -174,6 +187,7 @@ class NeuronUpdate(wiring.Component):
         ]
         m.d.comb += [
             self.result_strobe.eq(strobes[at_result]),
+            self.result_address.eq(state_addresses[at_result]),
             self.result.group.eq(numbers[at_result]),
             self.result.last.eq(pipe(m, self.last, "last", at_result)),
         ]
@@ -199,26 +213,24 @@ class NeuronUpdate(wiring.Component):
             q = stage(saturate(q_total.shift_right(self._narrow_shift), _NARROW_BITS), "q")
 
             # Both gates share one table through its two ports.
-            sigmoid = Rom(shape=unsigned(_GATE_BITS), contents=layer.sigmoid.tolist(), ports=2)
+            sigmoid = Rom(shape=unsigned(GATE_BITS), contents=layer.sigmoid.tolist(), ports=2)
             m.submodules[f"sigmoid{lane}"] = sigmoid
-            m.d.comb += [sigmoid.address0.eq(_entry(z_index, k)), sigmoid.address1.eq(_entry(r_index, k))]
+            m.d.comb += [
+                sigmoid.address0.eq(table_entry(z_index, k)),
+                sigmoid.address1.eq(table_entry(r_index, k)),
+            ]
             z, r = sigmoid.data0, sigmoid.data1
 
-            # Candidate: a + r * q at fraction 26, rounded once to the index of the tanh table.
-            m.submodules[f"reset_product{lane}"] = reset = Multiplier(
-                a_bits=_GATE_BITS + 1, b_bits=_NARROW_BITS
-            )
-            m.d.comb += [reset.a.eq(r), reset.b.eq(stage(q, "q_wait", READ_LATENCY - 1))]
-            candidate_shift = _NARROW_FRAC + _GATE_BITS - (k - 3)
-            a_rounded = stage(a, "a_wait", READ_LATENCY + MULTIPLY_LATENCY).shift_left(_GATE_BITS) + half(
-                candidate_shift
-            )
-            candidate = stage(reset.product + a_rounded, "candidate")
-            g_index = stage(saturate(candidate.shift_right(candidate_shift), k), "g_index")
+            if self.gate_first:
+                # The candidate's index comes straight from its sum, and waits for the gates.
+                wait = 1 + at_candidate_index - at_index
+                g_index = stage(saturate(a_total.shift_right(self._direct_shift), k), "g_index", wait)
+            else:
+                g_index = self._gated_index(m, lane, stage, a, q, r)
             m.submodules[f"tanh{lane}"] = tanh = Rom(
                 shape=signed(_CANDIDATE_BITS), contents=layer.tanh.tolist()
             )
-            m.d.comb += tanh.address0.eq(_entry(g_index, k))
+            m.d.comb += tanh.address0.eq(table_entry(g_index, k))
             g = tanh.data0
 
             # State: g + z * (c - g), which lies between the old state and the candidate.
@@ -227,13 +239,13 @@ class NeuronUpdate(wiring.Component):
             state_before = Mux(fresh[at_candidate], 0, old.state)
             difference = stage(state_before - g, "difference")
             m.submodules[f"keep_product{lane}"] = keep = Multiplier(
-                a_bits=_GATE_BITS + 1, b_bits=len(difference)
+                a_bits=GATE_BITS + 1, b_bits=len(difference)
             )
             m.d.comb += [
                 keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)),
                 keep.b.eq(difference),
             ]
-            moved = (keep.product + half(_GATE_BITS)).shift_right(_GATE_BITS)
+            moved = (keep.product + half(GATE_BITS)).shift_right(GATE_BITS)
             base = stage(g, "g_wait")
             if self.subtracts_output:  # what the unit sent in the step before
                 sent = Mux(fresh[at_candidate], 0, old.sent)
@@ -264,6 +276,15 @@ class NeuronUpdate(wiring.Component):
                 m.d.comb += new.sent.eq(Mux(fired, value, 0))
         return m
 
+    def _gated_index(self, m: Module, lane: int, stage, a: Value, q: Value, r: Value) -> Value:
+        """Table index of the candidate a + r * q: at fraction 26, rounded once."""
+        m.submodules[f"reset_product{lane}"] = reset = Multiplier(a_bits=GATE_BITS + 1, b_bits=_NARROW_BITS)
+        m.d.comb += [reset.a.eq(r), reset.b.eq(stage(q, "q_wait", READ_LATENCY - 1))]
+        shift = _NARROW_FRAC + GATE_BITS - (self.layer.spec.table_bits - 3)
+        waited = stage(a, "a_wait", READ_LATENCY + MULTIPLY_LATENCY)
+        candidate = stage(reset.product + (waited.shift_left(GATE_BITS) + half(shift)), "candidate")
+        return stage(saturate(candidate.shift_right(shift), self.layer.spec.table_bits), "g_index")
+
     def _payload(self, potential):
         """Potential rounded to the event's bits; the largest value stands for everything above it."""
         bits = self.layer.spec.event_bits
@@ -272,7 +293,7 @@ class NeuronUpdate(wiring.Component):
         return Mux(rounded > (1 << bits) - 1, Const((1 << bits) - 1, bits), rounded[:bits])
 
 
-class _Parameters:
+class Parameters:
     """Numbers per unit, laid out as one memory word per group of units."""
 
     def __init__(self, numbers: np.ndarray, lanes: int, shape):
@@ -292,6 +313,6 @@ class _Parameters:
         return Rom(shape=unsigned(self.layout.size), contents=self.contents)
 
 
-def _entry(index, bits: int):
+def table_entry(index, bits: int):
     """Entry number of a signed table index: tables begin with the most negative one."""
     return (index ^ (1 << (bits - 1)))[:bits]

@@ -13,7 +13,8 @@ from .mac_array import MacArray
 from .memory import Rom
 from .neuron_update import NeuronUpdate
 from .queues import EventQueue, RecurrentQueue
-from .stream import token_layout
+from .reset_gate import ResetGate
+from .stream import Kind, token_layout
 from .sum_gather import SumGather
 from .tile_scheduler import BANKS, TileScheduler
 from .weight_fetch import WeightFetch
@@ -63,6 +64,7 @@ class Tile(wiring.Component):
             sum_bits=widths.sum_bits,
             sum_shift=widths.common_shift,
         )
+        gate_first = spec.reset == "before"
         self.encoder = EventEncoder(
             units=spec.units, lanes=update_lanes, event_bits=spec.event_bits, steps=steps
         )
@@ -76,7 +78,16 @@ class Tile(wiring.Component):
             recurrent_shift=widths.value_shifts[1],
             streams=streams,
             steps=steps,
+            gate_first=gate_first,
         )
+        if gate_first:
+            self.gate = ResetGate(
+                layer=layer,
+                lanes=update_lanes,
+                streams=streams,
+                sum_bits=widths.sum_bits,
+                sum_shift=widths.common_shift,
+            )
         super().__init__(
             {
                 "i": In(stream.Signature(token_layout(spec.inputs, self.input_value))),
@@ -107,6 +118,7 @@ class Tile(wiring.Component):
             sum_bits=sum_bits,
             banks=BANKS,
             shifts=self.widths.product_shifts,
+            gate_first=self.scheduler.gate_first,
         )
         m.submodules.gather = gather = SumGather(
             geometry=self.geometry, units=self.update_lanes, sum_bits=sum_bits, streams=self.streams
@@ -136,7 +148,7 @@ class Tile(wiring.Component):
             gather.bank.eq(scheduler.bank),
             gather.step.eq(scheduler.step),
             update.ahead_group.eq(gather.ahead_group),
-            update.strobe.eq(gather.strobe),
+            update.strobe.eq(gather.strobe & ~gather.sums_step.gate),
             update.group.eq(gather.group),
             update.last.eq(gather.last),
             update.firsts.eq(gather.firsts),
@@ -161,4 +173,37 @@ class Tile(wiring.Component):
             scheduler.read_done.eq(gather.done),
             scheduler.step_done.eq(encoder.done),
         ]
+        if scheduler.gate_first:
+            self._gate_events(m, gather, update, scheduler)
         return m
+
+    def _gate_events(
+        self, m: Module, gather: SumGather, update: NeuronUpdate, scheduler: TileScheduler
+    ) -> None:
+        """The way of recurrent events through the reset gate and back to the scheduler."""
+        spec = self.layer.spec
+        m.submodules.gate = gate = self.gate
+        m.submodules.gate_encoder = encoder = EventEncoder(
+            units=spec.units, lanes=self.update_lanes, event_bits=spec.event_bits, steps=1
+        )
+        m.submodules.gated = queue = RecurrentQueue(units=spec.units, event_bits=spec.event_bits, streams=1)
+        connect(m, queue.o, scheduler.gated)
+        closed = scheduler.jobs.valid & scheduler.jobs.ready & (scheduler.jobs.payload.kind == Kind.TICK)
+        m.d.comb += [
+            gate.ahead_group.eq(gather.ahead_group),
+            gate.strobe.eq(gather.strobe & gather.sums_step.gate),
+            gate.group.eq(gather.group),
+            gate.last.eq(gather.last),
+            gate.firsts.eq(gather.firsts),
+            gate.step.eq(gather.sums_step),
+            gate.sent_strobe.eq(update.result_strobe),
+            gate.sent_address.eq(update.result_address),
+            gate.sent.eq(update.result),
+            encoder.jobs.valid.eq(closed),
+            encoder.jobs.payload.kind.eq(Kind.TICK),
+            encoder.result_strobe.eq(gate.result_strobe),
+            encoder.result.eq(gate.result),
+            encoder.o.ready.eq(1),
+            queue.i.valid.eq(encoder.recurrent.strobe),
+            queue.i.payload.eq(encoder.recurrent.token),
+        ]

@@ -27,6 +27,11 @@ class TileScheduler(wiring.Component):
     END takes effect at once: recurrent events of the sequence that ended are dropped, sums that came of
     them do not count, and the stream's next step begins with a state of zero. PASS gives up a turn.
 
+    Where the reset gate acts before the candidates' product (`gate_first`), a step closes twice. First its
+    reset gate is worked out; then come its recurrent events anew, gated and for the candidates alone, and a
+    tick that closes it for good. Meanwhile
+    inputs of the next step fill the other bank.
+
     A border rides on the next row if there is one, so it takes no cycle of the lanes; when the lanes have
     nothing to do it does not go through them at all.
     Throughput: one request per cycle. Latency: one cycle, so that a request, once made, stays as it is.
@@ -38,12 +43,14 @@ class TileScheduler(wiring.Component):
     input_shift, recurrent_shift : what an event's value is shifted by, so that both kinds of sums have one
         fraction
     streams : C
+    gate_first : reset="before"
     steps : steps that may be closed before the TICK of the first of them is taken
 
     Members
     -------
     i : In, stream of input tokens
     recurrent : In, stream of recurrent tokens
+    gated : In, stream of gated recurrent tokens; silent unless `gate_first`
     o : Out, stream of requests
     jobs : Out, stream of what the encoder sends: TICK, END, PASS
     lanes_empty : In, 1 = no row is under way behind `o`
@@ -66,17 +73,20 @@ class TileScheduler(wiring.Component):
         recurrent_shift: int,
         streams: int,
         steps: int,
+        gate_first: bool = False,
     ):
         self.inputs = inputs
         self.input_shift = input_shift
         self.recurrent_shift = recurrent_shift
         self.streams = streams
         self.steps = steps
+        self.gate_first = gate_first
         self.request = row_request_layout(rows=inputs + units, value=value, banks=BANKS)
         super().__init__(
             {
                 "i": In(stream.Signature(token_layout(inputs, input_value))),
                 "recurrent": In(stream.Signature(token_layout(units, unsigned(event_bits)))),
+                "gated": In(stream.Signature(token_layout(units, unsigned(event_bits)))),
                 "o": Out(stream.Signature(self.request)),
                 "jobs": Out(stream.Signature(job_layout())),
                 "lanes_empty": In(1),
@@ -103,6 +113,9 @@ class TileScheduler(wiring.Component):
         recurrent_done = Signal(init=1)  # its recurrent events have all come
         unprimed = Signal(range(self.streams + 1), init=self.streams)  # turns that have no step before them
 
+        # Of the step that waits for its gated events (`gate_first`): closed once, to be closed again.
+        gating, gating_bank, seen_gated = Signal(), Signal(), Signal()
+
         # Of each stream: its next step is a sequence's first; recurrent events are of a sequence that has
         # ended.
         fresh = Array(Signal(name=f"fresh{n}", init=1) for n in range(self.streams))
@@ -119,21 +132,21 @@ class TileScheduler(wiring.Component):
         complete = recurrent_done | recurrent_tick
 
         free = ~self.o.valid | self.o.ready  # the output register takes a request in this cycle
-        take_recurrent = recurrent_event & ~drop
+        take_gated = head(self.gated, Kind.EVENT) & ~reading
+        take_recurrent = recurrent_event & ~drop & ~take_gated
+        reopen = head(self.gated, Kind.TICK) & ~reading & ~closing  # closes a step for the second time
         ready_to_turn = complete & ~closing & self.jobs.ready
         close, skip, finish = Signal(), Signal(), Signal()
+        held = reading | gating | (under_way == self.steps)  # a step before this one is in the way
         m.d.comb += [
-            self.blocked.eq((tick | pass_) & (~complete | reading | (under_way == self.steps))),
-            close.eq(tick & ready_to_turn & ~reading & (under_way != self.steps)),
+            self.blocked.eq((tick | pass_) & (~complete | held)),
+            close.eq(tick & ready_to_turn & ~held),
+            self.gated.ready.eq(Mux(head(self.gated, Kind.TICK), reopen, take_gated & free)),
             skip.eq(pass_ & ready_to_turn),
             finish.eq(end & self.jobs.ready),
-            self.recurrent.ready.eq(~recurrent_done & (recurrent_tick | drop | free)),
-            self.i.ready.eq(Mux(event, free & ~take_recurrent, close | skip | finish)),
-            self.jobs.valid.eq(
-                (tick & complete & ~closing & ~reading & (under_way != self.steps))
-                | (pass_ & complete & ~closing)
-                | end
-            ),
+            self.recurrent.ready.eq(~recurrent_done & (recurrent_tick | drop | (free & ~take_gated))),
+            self.i.ready.eq(Mux(event, free & ~take_recurrent & ~take_gated, close | skip | finish)),
+            self.jobs.valid.eq((tick & complete & ~closing & ~held) | (pass_ & complete & ~closing) | end),
             self.jobs.payload.kind.eq(self.i.payload.kind),
         ]
 
@@ -141,12 +154,19 @@ class TileScheduler(wiring.Component):
         first = ~seen_input & ~seen_recurrent
         m.d.comb += [
             chosen.close.eq(closing),
-            chosen.fetch.eq(take_recurrent | event),
-            chosen.bank.eq(filling),
+            chosen.fetch.eq(take_gated | take_recurrent | event),
+            chosen.bank.eq(Mux(take_gated, gating_bank, filling)),
             chosen.first.eq(first),
             chosen.recurrent.eq(take_recurrent),
+            chosen.gated.eq(take_gated),
         ]
-        with m.If(take_recurrent):
+        with m.If(take_gated):
+            m.d.comb += [
+                chosen.row.eq(self.gated.payload.index + self.inputs),
+                chosen.value.eq(self.gated.payload.value.shift_left(self.recurrent_shift)),
+                chosen.first_kind.eq(~self.step.has_input & ~seen_gated),
+            ]
+        with m.Elif(take_recurrent):
             m.d.comb += [
                 chosen.row.eq(self.recurrent.payload.index + self.inputs),
                 chosen.value.eq(self.recurrent.payload.value.shift_left(self.recurrent_shift)),
@@ -160,11 +180,13 @@ class TileScheduler(wiring.Component):
             ]
         with m.If(free):
             m.d.sync += [
-                self.o.valid.eq(take_recurrent | event | closing),
+                self.o.valid.eq(take_gated | take_recurrent | event | closing),
                 self.o.payload.eq(chosen),
                 closing.eq(0),
             ]
-            with m.If(take_recurrent):
+            with m.If(take_gated):
+                m.d.sync += seen_gated.eq(1)
+            with m.Elif(take_recurrent):
                 m.d.sync += seen_recurrent.eq(1)
             with m.Elif(event):
                 m.d.sync += seen_input.eq(1)
@@ -177,11 +199,19 @@ class TileScheduler(wiring.Component):
 
         at_rest = self.lanes_empty & ~self.o.valid
         m.d.sync += self.close_now.eq(0)
-        with m.If(close):
+        with m.If(close | reopen):
+            m.d.sync += [reading.eq(1), closing.eq(~at_rest), self.close_now.eq(at_rest)]
+        with m.If(reopen):
             m.d.sync += [
-                reading.eq(1),
-                closing.eq(~at_rest),
-                self.close_now.eq(at_rest),
+                gating.eq(0),
+                self.bank.eq(gating_bank),
+                self.step.gate.eq(0),
+                self.step.has_input.eq(self.step.has_input | seen_gated),  # of the candidates' only sums
+            ]
+        with m.If(close):
+            if self.gate_first:
+                m.d.sync += [gating.eq(1), gating_bank.eq(filling), seen_gated.eq(0), self.step.gate.eq(1)]
+            m.d.sync += [
                 filling.eq(~filling),
                 self.bank.eq(filling),
                 self.step.has_any.eq(~first),

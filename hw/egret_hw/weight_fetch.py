@@ -17,7 +17,8 @@ def row_request_layout(*, rows: int, value: ShapeLike, banks: int) -> data.Struc
     fetch : 1 = there is a row to fetch (behind the border, if `close` is 1 as well)
     row : row of the weight memory
     value : event value, the other factor of every weight in the row
-    recurrent : 1 = a recurrent event, so the candidates' second sums receive its products
+    recurrent : 1 = a recurrent event
+    gated : 1 = a recurrent event that the reset gate has acted on, for candidates alone (reset="before")
     bank : bank of accumulators
     first : 1 = the first row of its step, so its products replace the sums
     first_kind : 1 = the first row of its step of this kind (input or recurrent)
@@ -34,7 +35,7 @@ def word_layout(*, words: int, value: ShapeLike, banks: int) -> data.StructLayou
     -------
     word : number of the word in its row
     third, phase : that number divided by 3, and what remains
-    value, recurrent, bank, first, first_kind : as in the request
+    value, recurrent, gated, bank, first, first_kind : as in the request
     """
     return data.StructLayout(
         {
@@ -50,6 +51,7 @@ def _tag(*, value: ShapeLike, banks: int) -> dict:
     return {
         "value": Shape.cast(value),
         "recurrent": 1,
+        "gated": 1,
         "bank": index_shape(banks),
         "first": 1,
         "first_kind": 1,
@@ -148,7 +150,7 @@ class WeightFetch(wiring.Component):
             self.word.third.eq(third),
             self.word.phase.eq(phase),
         ]
-        for name in ("value", "recurrent", "bank", "first", "first_kind"):
+        for name in ("value", "recurrent", "gated", "bank", "first", "first_kind"):
             m.d.comb += getattr(self.word, name).eq(getattr(current, name))
         return m
 

@@ -134,31 +134,31 @@ def test_accelerator_equals_integer_model(
         assert count["input_events"] == sum(np.count_nonzero(x) if number == 0 else len(x) for x in arriving)
 
 
-@pytest.mark.parametrize("streams", [1, 2])
-def test_output_subtracted_in_the_next_step_equals_integer_model(streams):
-    rng = np.random.default_rng(11)
+@pytest.mark.parametrize("streams,lanes", [(1, 6), (2, 9), (1, 16)])
+@pytest.mark.parametrize(
+    "reset,state_reset", [("after", "output"), ("before", "threshold"), ("before", "output")]
+)
+def test_every_variant_of_the_resets_equals_integer_model(reset, state_reset, streams, lanes):
+    rng = np.random.default_rng(lanes)
     image = random_image(
-        rng, inputs=4, units=(7, 5), classes=3, mode="every", threshold=(0.0, 0.2), state_reset="output"
+        rng,
+        inputs=4,
+        units=(7, 5),
+        classes=3,
+        mode="every",
+        threshold=(0.0, 0.2),
+        reset=reset,
+        state_reset=state_reset,
     )
-    sequences = [random_input(rng, image, steps, density=0.7) for steps in (12, 1, 7)]
-    wanted_logits, wanted_layers = expected_of(image, sequences)
+    queues = [[random_input(rng, image, steps, density=0.7) for steps in (8, 1, 5)] for _ in range(streams)]
+    if streams == 1:
+        tokens = tokens_of(queues[0])
+        wanted_logits, wanted_layers = expected_of(image, queues[0])
+    else:
+        tokens, wanted_logits, wanted_layers = interleaved(image, queues)
     assert len({v for step in wanted_layers[0] for v in step.values()}) > 1
-    tokens = tokens_of(sequences)
-    if streams == 2:  # the other stream has nothing to do
-        pause = {"kind": Kind.PASS, "index": 0, "value": 0}
-        tokens = [
-            t
-            for i, token in enumerate(tokens)
-            for t in (
-                [token, pause]
-                if token["kind"] == Kind.TICK and tokens[i + 1]["kind"] != Kind.END
-                else [token, pause]
-                if token["kind"] == Kind.END
-                else [token]
-            )
-        ]
-    config = AcceleratorConfig(lanes=6, streams=streams)
-    logits, layers, _ = simulate(image, config, tokens, len(wanted_logits))
+    config = AcceleratorConfig(lanes=lanes, streams=streams)
+    logits, layers, _ = simulate(image, config, tokens, len(wanted_logits), stall=0.2)
     assert layers == wanted_layers
     assert logits == wanted_logits
 
@@ -228,6 +228,23 @@ def turns_of(queues):
     return tokens, ends, steps
 
 
+def interleaved(image, queues):
+    """Tokens of several streams, and what is expected: logits and events of each layer, in the order of turns."""
+    tokens, ends, steps = turns_of(queues)
+    alone = {(s, q): expected_of(image, [x]) for s, queue in enumerate(queues) for q, x in enumerate(queue)}
+    wanted_layers = [[alone[s, q][1][layer][t] for s, q, t in steps] for layer in range(len(image.layers))]
+    if image.readout.spec.mode == "every":
+        wanted_logits, width = [], image.readout.spec.classes + 1
+        for s, q, t in steps:
+            logits = alone[s, q][0]
+            wanted_logits += logits[width * t : width * (t + 1)]
+            if t + 1 == len(queues[s][q]):
+                wanted_logits.append(logits[-1])
+    else:
+        wanted_logits = [token for s, q in ends for token in alone[s, q][0]]
+    return tokens, wanted_logits, wanted_layers
+
+
 @pytest.mark.parametrize(
     "streams,units,lanes,mode,stall",
     [
@@ -244,18 +261,7 @@ def test_interleaved_streams_equal_sequences_alone(streams, units, lanes, mode, 
         [random_input(rng, image, int(rng.integers(1, 6)), density=0.6) for _ in range(stream + 1)]
         for stream in range(streams)
     ]
-    tokens, ends, steps = turns_of(queues)
-    alone = {(s, q): expected_of(image, [x]) for s, queue in enumerate(queues) for q, x in enumerate(queue)}
-    wanted_layers = [[alone[s, q][1][layer][t] for s, q, t in steps] for layer in range(len(units))]
-    if mode == "every":
-        wanted_logits, width = [], image.readout.spec.classes + 1
-        for s, q, t in steps:
-            logits = alone[s, q][0]
-            wanted_logits += logits[width * t : width * (t + 1)]
-            if t + 1 == len(queues[s][q]):
-                wanted_logits.append(logits[-1])
-    else:
-        wanted_logits = [token for s, q in ends for token in alone[s, q][0]]
+    tokens, wanted_logits, wanted_layers = interleaved(image, queues)
     assert any(len(step) for step in wanted_layers[0])
     config = AcceleratorConfig(lanes=lanes, readout_lanes=2, queue_depth=4, streams=streams)
     logits, layers, _ = simulate(image, config, tokens, len(wanted_logits), stall=stall)

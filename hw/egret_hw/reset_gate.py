@@ -1,0 +1,120 @@
+"""The reset gate on its own: events gated before the candidates' product (docs/numerics.md, section 3)."""
+
+import numpy as np
+from amaranth.hdl import Module, Mux, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from egru.image import Layer
+
+from .arithmetic import half, pipe, saturate, strobe_pipe
+from .geometry import GATES
+from .memory import READ_LATENCY, Ram, Rom
+from .multiplier import MULTIPLY_LATENCY, Multiplier
+from .neuron_update import GATE_BITS, Parameters, result_layout, table_entry
+from .step import step_layout
+from .stream import index_shape
+from .sum_gather import GATHER_LATENCY
+from .widths import signed_bits
+
+
+class ResetGate(wiring.Component):
+    """Multiplies what each unit sent in the step before with its reset gate, for reset="before".
+
+    It looks at the sums of P units per cycle, as :class:`~egret_hw.neuron_update.NeuronUpdate` does, and
+    remembers from the update's results what was sent. A unit whose gated value rounds to zero gives no
+    event.
+
+    Latency: :data:`LATENCY` cycles from a group's sums to its result. Throughput: one group per cycle.
+
+    Parameters
+    ----------
+    layer : the layer's integers and formats
+    lanes : P
+    streams : sequences that are under way at once
+    sum_bits, sum_shift : as for the update
+
+    Members
+    -------
+    ahead_group : In, number of a group, `GATHER_LATENCY` cycles before the sums
+    strobe, group, last, firsts, step : In, the sums, as the update gets them
+    sent_strobe, sent_address, sent : In, results of the update, and where they are kept
+    result_strobe, result : Out, gated events of a group
+    """
+
+    LATENCY = 2 + READ_LATENCY + MULTIPLY_LATENCY + 1
+
+    def __init__(self, *, layer: Layer, lanes: int, streams: int, sum_bits: int, sum_shift: int):
+        spec = layer.spec
+        self.layer = layer
+        self.lanes = lanes
+        self.groups = -(-spec.units // lanes)
+        self.streams = streams
+        self.sum_shift = sum_shift
+        self.layout = result_layout(units=spec.units, lanes=lanes, event_bits=spec.event_bits)
+        group = index_shape(self.groups)
+        super().__init__(
+            {
+                "ahead_group": In(group),
+                "strobe": In(1),
+                "group": In(group),
+                "last": In(1),
+                "firsts": In(data.ArrayLayout(signed(sum_bits), GATES * lanes)),
+                "step": In(step_layout(streams=streams)),
+                "sent_strobe": In(1),
+                "sent_address": In(index_shape(self.groups * streams)),
+                "sent": In(self.layout),
+                "result_strobe": Out(1),
+                "result": Out(self.layout),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        spec = self.layer.spec
+        shift = self.layer.acc_frac - (spec.table_bits - 4)
+        biases = self.layer.bias[1].astype(np.int64)[:, None] + half(shift)
+        parameters = Parameters(biases, self.lanes, signed(signed_bits(int(np.abs(biases).max()))))
+        m.submodules.bias = bias_rom = parameters.rom()
+        bias = data.View(parameters.layout, bias_rom.data0)
+        m.d.comb += bias_rom.address0.eq(
+            pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY)
+        )
+
+        at_gate = 2 + READ_LATENCY
+        address = self.step.stream * self.groups + self.group if self.streams > 1 else self.group
+        m.submodules.sent = sent = Ram(shape=self.lanes * spec.event_bits, depth=self.groups * self.streams)
+        m.d.comb += [
+            sent.address.eq(pipe(m, address, "sent_group", at_gate - READ_LATENCY)),
+            sent.write_enable.eq(self.sent_strobe),
+            sent.write_address.eq(self.sent_address),
+            self.result_strobe.eq(strobe_pipe(m, self.strobe, "strobe", self.LATENCY)),
+            self.result.group.eq(pipe(m, self.group, "group", self.LATENCY)),
+            self.result.last.eq(pipe(m, self.last, "last", self.LATENCY)),
+        ]
+        fresh = pipe(m, self.step.fresh, "fresh", at_gate)
+
+        for lane in range(self.lanes):
+            total = pipe(
+                m, self.firsts[GATES * lane + 1].shift_left(self.sum_shift) + bias[lane][0], f"lane{lane}_sum"
+            )
+            index = pipe(m, saturate(total.shift_right(shift), spec.table_bits), f"lane{lane}_index")
+            table = Rom(shape=unsigned(GATE_BITS), contents=self.layer.sigmoid.tolist())
+            product = Multiplier(a_bits=GATE_BITS + 1, b_bits=spec.event_bits + 1)
+            m.submodules[f"sigmoid{lane}"] = table
+            m.submodules[f"product{lane}"] = product
+            before = sent.data.word_select(lane, spec.event_bits)
+            m.d.comb += [
+                table.address0.eq(table_entry(index, spec.table_bits)),
+                product.a.eq(table.data0),
+                product.b.eq(Mux(fresh, 0, before)),
+                sent.write_data.word_select(lane, spec.event_bits).eq(
+                    Mux(self.sent.fired[lane], self.sent["values"][lane], 0)
+                ),
+            ]
+            gated = (product.product + half(GATE_BITS)).shift_right(GATE_BITS)[: spec.event_bits]
+            m.d.comb += [
+                self.result.fired[lane].eq(pipe(m, gated != 0, f"lane{lane}_fired")),
+                self.result["values"][lane].eq(pipe(m, gated, f"lane{lane}_gated")),
+            ]
+        return m
