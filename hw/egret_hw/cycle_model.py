@@ -134,7 +134,7 @@ def predict_activity(shape: Shape, activities: Sequence[Activity]) -> Cycles:
             queue_depth=config.queue_depth,
             streams=config.streams,
             source=source,
-            fired=(activities[sequence].fired[index][step] for sequence, step in steps),
+            fired=[activities[sequence].fired[index][step] for sequence, step in steps],
         )
         tiles.append(tile)
         source = tile.tokens()

@@ -17,6 +17,7 @@ from egru.errors import EgretError
 from egru.image import NetworkImage
 
 from .accelerator import Accelerator
+from .blocks.family import FAMILIES, GENERIC, Family
 from .config import AcceleratorConfig
 from .tile_scheduler import BANKS
 
@@ -25,15 +26,22 @@ SIDECAR_VERSION = 1
 
 
 def generate(
-    image: NetworkImage, directory: str | Path, config: AcceleratorConfig | None = None
+    image: NetworkImage,
+    directory: str | Path,
+    config: AcceleratorConfig | None = None,
+    *,
+    family: str = GENERIC,
 ) -> dict[str, Any]:
     """Write `accelerator.v` and `accelerator.json` into `directory` and return the sidecar.
 
-    Both files appear complete or not at all. Raises EgretError where the configuration does not suit the
-    image or the directory cannot be written.
+    Both files appear complete or not at all. `family` says whose hard blocks stand in the Verilog
+    ("generic": none). Raises EgretError where the configuration does not suit the image or the directory
+    cannot be written.
     """
+    if family not in FAMILIES:
+        raise EgretError(f"family must be one of {', '.join(FAMILIES)}, not {family!r}")
     accelerator = Accelerator(image, config)
-    text = verilog.convert(accelerator, name=TOP, emit_src=False)
+    text = verilog.convert(accelerator, name=TOP, emit_src=False, platform=Family(family))
     sidecar = describe(accelerator)
     directory = Path(directory)
     try:

@@ -245,7 +245,7 @@ def build(
     optimise
         ``quick`` to compile or ``fast`` to run.
     waves
-        A debug build: every signal is visible, and a run writes ``dump.vcd``.
+        A debug build: every signal is visible, and a run writes ``dump.vcd``. It is never optimised.
     timing
         The sources use delays (a clock made in Verilog).
     root
@@ -258,6 +258,9 @@ def build(
     """
     if optimise not in _OPTIMISATION:
         raise EgretError(f"optimise must be one of {', '.join(_OPTIMISATION)}, not {optimise!r}")
+    if waves:
+        # With every signal visible, one constructor names them all; to optimise it takes many minutes.
+        optimise = "quick"
     contents = {Path(path).name: Path(path).read_text() for path in sources} | dict(texts or {})
     contents["waivers.vlt"] = WAIVERS.read_text()
     contents["public.vlt"] = _control_file(top, public)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .options import Lanes, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
+from .options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
 
 
 def generate(
@@ -20,15 +20,19 @@ def generate(
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = 16,
+    streams: Streams = 1,
+    family: Annotated[
+        str, typer.Option(help="Whose hard blocks to use: generic (inferred), ecp5 or ice40.")
+    ] = "generic",
 ) -> None:
     """Write the accelerator as Verilog, and a JSON sidecar of its parameters, ports and memories."""
     from egret_hw import generate as generator
     from egru.image import load_image
 
     network = load_image(image)
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth)
+    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
     with Console(stderr=True).status(f"generating {network.name}"):
-        sidecar = generator.generate(network, output, config)
+        sidecar = generator.generate(network, output, config, family=family)
     parameters = sidecar["parameters"]
     bits = sum(memory["bits"] for memory in sidecar["memories"])
     Console().print(

@@ -20,11 +20,16 @@ UpdateLanes = Annotated[
     typer.Option(help="Units updated per cycle in each tile; with commas, one number for each layer."),
 ]
 ReadoutLanes = Annotated[int | None, typer.Option(help="Multipliers in the readout.")]
-QueueDepth = Annotated[int, typer.Option(help="Tokens that wait in front of each tile, 3 to 4096.")]
+QueueDepth = Annotated[int, typer.Option(help="Tokens that wait in front of each tile, 1 to 4096.")]
+Streams = Annotated[int, typer.Option(help="Independent sequences whose steps are taken in turn, 1 to 16.")]
 
 
 def accelerator_config(
-    lanes: str, update_lanes: str | None, readout_lanes: int | None, queue_depth: int
+    lanes: str,
+    update_lanes: str | None,
+    readout_lanes: int | None,
+    queue_depth: int,
+    streams: int = 1,
 ) -> AcceleratorConfig:
     """The configuration that the options ask for; EgretError where one is not a number."""
     from egret_hw.config import AcceleratorConfig
@@ -34,6 +39,7 @@ def accelerator_config(
         update_lanes=None if update_lanes is None else _numbers("update-lanes", update_lanes),
         readout_lanes=readout_lanes,
         queue_depth=queue_depth,
+        streams=streams,
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
+from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
 from egru.errors import EgretError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def simulate(
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = 16,
+    streams: Streams = 1,
     waves: Annotated[
         bool, typer.Option("--waves", help="Write waveforms (VCD): slower to build and to run.")
     ] = False,
@@ -63,7 +64,7 @@ def simulate(
     """
     network, name = _network(image, task)
     sequences, labels = _draw(network, name, samples, seed)
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth)
+    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
 
     from egret_sim.build import SimulationError, build_root
     from egret_sim.cosimulation import Stalls
