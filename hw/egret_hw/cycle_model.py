@@ -14,7 +14,7 @@ import numpy as np
 
 from egru.errors import EgretError
 from egru.image import NetworkImage
-from egru.integer import IntegerNetwork
+from egru.integer import IntegerNetwork, Trace
 
 from .config import AcceleratorConfig, ResolvedConfig
 from .cycle_parts import END, EVENT, PASS, TICK, ReadoutModel, TileModel, Tokens
@@ -29,24 +29,22 @@ class Shape:
     units : units of each layer
     classes, mode : of the readout
     config : lanes, update lanes, queues, streams
+    gate_first : for each layer, whether its reset gate acts on events (reset="before")
     """
 
     units: tuple[int, ...]
     classes: int
     mode: str
     config: ResolvedConfig
+    gate_first: tuple[bool, ...]
 
     @classmethod
     def of(cls, image: NetworkImage, config: AcceleratorConfig | None = None) -> Shape:
         """Shape of the accelerator of an image; EgretError where the configuration does not suit it."""
-        for index, layer in enumerate(image.layers):
-            if layer.spec.reset != "after":
-                raise EgretError(
-                    f"layer {index}: the cycle model knows reset='after', not {layer.spec.reset!r}"
-                )
         units = tuple(layer.spec.units for layer in image.layers)
         spec = image.readout.spec
-        return cls(units, spec.classes, spec.mode, (config or AcceleratorConfig()).resolve(image))
+        gate_first = tuple(layer.spec.reset == "before" for layer in image.layers)
+        return cls(units, spec.classes, spec.mode, (config or AcceleratorConfig()).resolve(image), gate_first)
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,22 @@ class Activity:
     ----------
     inputs : number of input events in each step
     fired : for each layer and step, the units that fire, ascending
+    gated : the same of the gated events; None for a layer without (reset="after"), or altogether
     """
 
     inputs: Sequence[int]
     fired: Sequence[Sequence[Sequence[int]]]
+    gated: Sequence[Sequence[Sequence[int]] | None] | None = None
 
     @classmethod
-    def of(cls, x: np.ndarray, events: Sequence[np.ndarray]) -> Activity:
-        """Activity of input `x` (T x I) with the `events` of each layer (T x N), as a trace has them."""
-        return cls(np.count_nonzero(x, axis=1).tolist(), [_units(layer) for layer in events])
+    def of(cls, x: np.ndarray, trace: Trace) -> Activity:
+        """Activity of input `x` (T x I) and its trace."""
+        gated = trace.gated or [None] * len(trace.events)
+        return cls(
+            inputs=np.count_nonzero(x, axis=1).tolist(),
+            fired=[_units(layer) for layer in trace.events],
+            gated=[None if layer is None else _units(layer) for layer in gated],
+        )
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class TileCycles:
     lanes: int
     input_events: int
     recurrent_events: int
+    gated_events: int
     busy: int
     idle: int
 
@@ -107,7 +113,7 @@ class Cycles:
 def activity_of(image: NetworkImage, sequences: Iterable[np.ndarray]) -> list[Activity]:
     """Activity of sequences (each T x I integers), from the integer model."""
     network = IntegerNetwork(image)
-    return [Activity.of(x, network.run(x).events) for x in sequences]
+    return [Activity.of(x, network.run(x)) for x in sequences]
 
 
 def predict(
@@ -135,6 +141,7 @@ def predict_activity(shape: Shape, activities: Sequence[Activity]) -> Cycles:
             streams=config.streams,
             source=source,
             fired=[activities[sequence].fired[index][step] for sequence, step in steps],
+            gated=[activities[sequence].gated[index][step] for sequence, step in steps] if shape.gate_first[index] else None,
         )
         tiles.append(tile)
         source = tile.tokens()
@@ -148,18 +155,24 @@ def predict_activity(shape: Shape, activities: Sequence[Activity]) -> Cycles:
     ends = tuple(readout.ends())
     cycles = ends[-1] + 1
 
-    def spent(lanes: int, input_events: int, recurrent_events: int, busy: int) -> TileCycles:
-        return TileCycles(lanes, input_events, recurrent_events, busy, cycles - busy)
+    def spent(lanes: int, part: TileModel | ReadoutModel) -> TileCycles:
+        return TileCycles(
+            lanes=lanes,
+            input_events=part.input_events,
+            recurrent_events=part.recurrent_events,
+            gated_events=part.gated_events,
+            busy=part.lanes.busy,
+            idle=cycles - part.lanes.busy,
+        )
 
     return Cycles(
         cycles=cycles,
         steps=len(steps),
         ends=ends,
         tiles=tuple(
-            spent(lanes, tile.input_events, tile.recurrent_events, tile.lanes.busy)
-            for lanes, tile in zip(config.lanes, tiles, strict=True)
+            spent(lanes, tile) for lanes, tile in zip(config.lanes, tiles, strict=True)
         ),
-        readout=spent(config.readout_lanes, readout.lanes.busy // readout.lanes.words, 0, readout.lanes.busy),
+        readout=spent(config.readout_lanes, readout),
     )
 
 

@@ -46,7 +46,7 @@ def refused(capsys, *arguments):
         (["--lanes", "many"], "lanes must be a number, or numbers with commas between them, not 'many'"),
         (["--update-lanes", "5"], "update_lanes of layer 0 must be an integer from 1 to 4, not 5"),
         (["--readout-lanes", "0"], "readout_lanes must be an integer from 1 to 64, not 0"),
-        (["--queue-depth", "2"], "queue_depth must be an integer from 3 to 4096, not 2"),
+        (["--queue-depth", "0"], "queue_depth must be an integer from 1 to 4096, not 0"),
         (["--queue-depth", "deep"], "'--queue-depth'"),
         (["--no-such-option"], "--no-such-option"),
     ],

@@ -65,6 +65,20 @@ SHAPES = {
         {"inputs": 4, "units": [6, 6], "mode": "last", "any_frac": True, "random_tables": True},
         AcceleratorConfig(lanes=(7, 2)),
     ),
+    "options of the paper, narrow weights": Shape(
+        1,
+        {
+            "inputs": 3,
+            "units": [7, 4],
+            "classes": 2,
+            "mode": "every",
+            "weight_bits": 4,
+            "threshold": (0.02, 0.3),
+            "reset": "before",
+            "state_reset": "output",
+        },
+        AcceleratorConfig(lanes=(8, 6), update_lanes=(2, 1)),
+    ),
     "three sequences in turns": Shape(
         6,
         {"inputs": 3, "units": [6, 5], "classes": 3, "mode": "mean", "threshold": (0.02, 0.3)},
@@ -186,22 +200,23 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("layer", "name", "by"), FAULTS)
-def test_one_wrong_number_is_found_with_its_layer_step_and_unit(three_layers, layer, name, by):
+def test_one_wrong_number_is_found_with_its_layer_step_and_unit(three_layers, layer, name, by, tmp_path):
     """The hardware is right; what it is compared with has one wrong number, which comes to the same."""
     sequences = draw(three_layers.image)
     wrong = plant(three_layers.image, layer, name, sequences, by)
-    report = simulate(wrong, sequences, built=replace(three_layers, image=wrong), stalls=Stalls(), seed=1)
+    built = replace(three_layers, image=wrong)
+    report = simulate(wrong, sequences, built=built, stalls=Stalls(), seed=1, directory=tmp_path)
     assert_found(report, wrong, three_layers.image, sequences)
 
 
-def test_a_fault_in_the_hardware_is_found():
+def test_a_fault_in_the_hardware_is_found(tmp_path):
     """A wrong weight in the generated RTL, found by comparison with the right network."""
     shape = SHAPES["lanes that do not divide"]
     image = shape.make()
     sequences = draw(image)
     wrong = plant(image, 0, "recurrent_weight", sequences)
     built = prepare(image, shape.config, hardware_image=wrong, optimise="quick")
-    assert_found(simulate(image, sequences, built=built), image, wrong, sequences)
+    assert_found(simulate(image, sequences, built=built, directory=tmp_path), image, wrong, sequences)
 
 
 def test_figures_follow_from_their_definitions(three_layers):

@@ -51,7 +51,7 @@ def simulate(
     queue_depth: QueueDepth = 16,
     streams: Streams = 1,
     waves: Annotated[
-        bool, typer.Option("--waves", help="Write waveforms (VCD): slower to build and to run.")
+        bool, typer.Option("--waves", help="Write waveforms (VCD), megabytes per step: take a sample or two.")
     ] = False,
     report: Annotated[
         Path | None, typer.Option(help="JSON file for the figures; by default build/NETWORK/simulation.json.")
