@@ -5,8 +5,7 @@
 # The newest python 3.11+ on the path, unless PYTHON= names one.
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
   $(shell command -v $(p) >/dev/null 2>&1 && $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))))
-# More options for pip, such as an index with a smaller torch:
-#   make setup PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+# More options for pip, such as --extra-index-url with an index that has torch without GPU libraries.
 PIP_FLAGS ?=
 
 TASK ?= digits

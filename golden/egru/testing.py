@@ -220,7 +220,7 @@ def first_difference(expected: Trace, found: Trace) -> str | None:
         return f"layers: expected {len(expected.events)}, found {len(found.events)}"
     kinds = ["events", "states"]
     if expected.gated is not None and found.gated is not None:
-        have, got = ([w is not None for w in trace.gated] for trace in (expected, found))
+        have, got = ([w is not None for w in gated] for gated in (expected.gated, found.gated))
         if have != got:
             return f"gated events: expected of layers {np.flatnonzero(have)}, found {np.flatnonzero(got)}"
         kinds.insert(0, "gated")

@@ -21,8 +21,8 @@ class Work:
 
     ``input_events`` are those of the network's input, ``layer_events`` those that each layer sends.
     ``useful_macs`` are the products with events: 3N for each event that arrives at a layer of N units, from
-    its input or from its own last step, and C for each event at the readout. ``dense_macs`` are those of a
-    network that knows no silence.
+    its input or from its own last step, and C for each event at the readout, which are ``readout_macs`` by
+    themselves. ``dense_macs`` are those of a network that knows no silence.
     """
 
     sequences: int
@@ -30,6 +30,7 @@ class Work:
     input_events: int
     layer_events: tuple[int, ...]
     useful_macs: int
+    readout_macs: int
     dense_macs: int
 
 
@@ -38,7 +39,7 @@ def work_of(image: NetworkImage, sequences: Sequence[np.ndarray], traces: Sequen
     layers = image.layers
     input_events = 0
     layer_events = [0] * len(layers)
-    steps = useful = 0
+    steps = useful = readout = 0
     for x, trace in zip(sequences, traces, strict=True):
         steps += len(x)
         arriving = int(np.count_nonzero(x))
@@ -49,23 +50,25 @@ def work_of(image: NetworkImage, sequences: Sequence[np.ndarray], traces: Sequen
             useful += 3 * layer.spec.units * (arriving + recurrent)
             arriving = int(np.count_nonzero(events))
             layer_events[number] += arriving
-        useful += image.readout.spec.classes * arriving
+        readout += image.readout.spec.classes * arriving
     per_step = sum(3 * layer.spec.units * (layer.spec.inputs + layer.spec.units) for layer in layers)
     per_step += image.readout.spec.classes * layers[-1].spec.units
-    return Work(len(sequences), steps, input_events, tuple(layer_events), useful, per_step * steps)
+    return Work(len(sequences), steps, input_events, tuple(layer_events), useful + readout, readout, per_step * steps)
 
 
 @dataclass(frozen=True)
 class Report:
     """One run: the outcome of the comparison, and figures.
 
-    ``lanes`` counts the multipliers for products, those of all tiles and of the readout.
+    ``lanes`` counts the multipliers for products, those of all tiles and of the readout, and
+    ``readout_lanes`` the latter alone.
     """
 
     name: str
     outcome: Outcome
     work: Work
     lanes: int
+    readout_lanes: int
     stalls: Stalls | None
     seed: int
 
@@ -105,6 +108,12 @@ class Report:
         return 100 * self.work.useful_macs / max(1, self.lanes * self.cycles)
 
     @property
+    def layers_busy_percent(self) -> float:
+        """The same of the layers' lanes alone, without the readout and its lanes."""
+        lanes = self.lanes - self.readout_lanes
+        return 100 * (self.work.useful_macs - self.work.readout_macs) / max(1, lanes * self.cycles)
+
+    @property
     def effective_over_peak(self) -> float:
         """Dense MACs / (lanes x cycles): above 1, the accelerator beats a dense one that never idles."""
         return self.work.dense_macs / max(1, self.lanes * self.cycles)
@@ -136,6 +145,7 @@ class Report:
             "cycles": self.cycles,
             "cycles_per_step": self.cycles_per_step,
             "busy_percent": self.busy_percent,
+            "layers_busy_percent": self.layers_busy_percent,
             "effective_over_peak": self.effective_over_peak,
             "compared": self.compared,
             "mismatches": self.mismatches,
@@ -164,7 +174,8 @@ def table_of(reports: Sequence[Report], *, title: str | None = None) -> Table:
         row(f"layer {layer} events / step", [per_step(r.work.layer_events[layer], r) for r in reports])
     row("cycles", [f"{r.cycles}" for r in reports])
     row("cycles / step", [f"{r.cycles_per_step:.1f}" for r in reports])
-    row("busy MAC %", [f"{r.busy_percent:.1f}" for r in reports])
+    row("busy MAC %, layers", [f"{r.layers_busy_percent:.1f}" for r in reports])
+    row("busy MAC %, with readout", [f"{r.busy_percent:.1f}" for r in reports])
     row("effective / peak", [f"{r.effective_over_peak:.2f}" for r in reports])
     row("values compared", [f"{r.compared}" for r in reports])
     row("mismatches", [f"[red]{r.mismatches}[/]" if r.mismatches else "0" for r in reports])

@@ -178,6 +178,7 @@ def simulate(
         outcome=outcome,
         work=work,
         lanes=sum(parameters["lanes"]) + parameters["readout_lanes"],
+        readout_lanes=parameters["readout_lanes"],
         stalls=stalls,
         seed=seed,
     )

@@ -135,6 +135,7 @@ def simulation_report(**changes):
         "mismatches": 0,
         "cycles_per_step": 56.78,
         "busy_percent": 43.21,
+        "layers_busy_percent": 54.32,
         "effective_over_peak": 1.5,
     }
     return report | changes

@@ -235,6 +235,8 @@ def test_figures_follow_from_their_definitions(three_layers):
     lanes = 3 + 16 + 19 + 3
     assert report.lanes == lanes
     assert report.busy_percent == pytest.approx(100 * useful / (lanes * report.cycles))
+    of_layers = useful - 4 * fired[2]
+    assert report.layers_busy_percent == pytest.approx(100 * of_layers / ((lanes - 3) * report.cycles))
     assert report.effective_over_peak == pytest.approx(dense / (lanes * report.cycles))
     assert report.cycles_per_step == pytest.approx(report.cycles / 3)
 

@@ -89,7 +89,8 @@ def _add_simulation(table: Table, run: dict[str, Any]) -> None:
     table.add_row("values compared", f"{run['compared']}")
     table.add_row("mismatches", f"{run['mismatches']}")
     table.add_row("cycles per step", f"{run['cycles_per_step']:.1f}")
-    table.add_row("busy MAC", f"{run['busy_percent']:.1f} %")
+    table.add_row("busy MAC, layers", f"{run['layers_busy_percent']:.1f} %")
+    table.add_row("busy MAC, with readout", f"{run['busy_percent']:.1f} %")
     table.add_row("effective / peak", f"{run['effective_over_peak']:.2f}")
 
 
