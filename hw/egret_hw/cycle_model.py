@@ -141,7 +141,9 @@ def predict_activity(shape: Shape, activities: Sequence[Activity]) -> Cycles:
             streams=config.streams,
             source=source,
             fired=[activities[sequence].fired[index][step] for sequence, step in steps],
-            gated=[activities[sequence].gated[index][step] for sequence, step in steps] if shape.gate_first[index] else None,
+            gated=[activities[sequence].gated[index][step] for sequence, step in steps]
+            if shape.gate_first[index]
+            else None,
         )
         tiles.append(tile)
         source = tile.tokens()
@@ -169,9 +171,7 @@ def predict_activity(shape: Shape, activities: Sequence[Activity]) -> Cycles:
         cycles=cycles,
         steps=len(steps),
         ends=ends,
-        tiles=tuple(
-            spent(lanes, tile) for lanes, tile in zip(config.lanes, tiles, strict=True)
-        ),
+        tiles=tuple(spent(lanes, tile) for lanes, tile in zip(config.lanes, tiles, strict=True)),
         readout=spent(config.readout_lanes, readout),
     )
 

@@ -4,8 +4,8 @@
 A register is a cycle, a handshake the later of two cycles, a pipeline the latency that its component exports.
 A token moves in a cycle if it is offered and taken in that cycle; what it changes shows in the next one.
 
-Nothing loops over cycles. Each part is told when something comes and says when it leaves, one item after the other, so
-a time may depend only on what is already known. To see to that, tokens are pulled: a tile
+Nothing loops over cycles. Each part is told when something comes and says when it leaves, one item after
+the other, so a time may depend only on what is already known. To see to that, tokens are pulled: a tile
 asks for an input token when it has taken the one before it, and by then all that could hold it up is settled.
 """
 
@@ -60,7 +60,9 @@ class Queue:
         # Of a deep queue: when items came to the near memory, in order; when the last ones left the far one,
         # and when the very last one came to the near memory.
         self._near = [_LONG_AGO] * depth
-        self._far_left = deque([_LONG_AGO] * max(1, depth - _NEAR_DEPTH // 2), maxlen=max(1, depth - _NEAR_DEPTH // 2))
+        self._far_left = deque(
+            [_LONG_AGO] * max(1, depth - _NEAR_DEPTH // 2), maxlen=max(1, depth - _NEAR_DEPTH // 2)
+        )
         self._far_through = _LONG_AGO
 
     @property

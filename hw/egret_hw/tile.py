@@ -57,6 +57,12 @@ class Tile(wiring.Component):
         # With one stream a step waits for the one before; with more, two may be in the update.
         steps = min(2, streams)
         self.recurrent = RecurrentQueue(units=spec.units, event_bits=spec.event_bits, streams=streams)
+        self.fetch = WeightFetch(
+            rows=spec.inputs + spec.units, words=self.geometry.words, value=self.value, banks=BANKS
+        )
+        self.gather = SumGather(
+            geometry=self.geometry, units=update_lanes, sum_bits=widths.sum_bits, streams=streams
+        )
         self.update = NeuronUpdate(
             layer=layer,
             lanes=update_lanes,
@@ -98,16 +104,15 @@ class Tile(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        spec, words = self.layer.spec, self.geometry.words
+        spec = self.layer.spec
         rows = layer_rows(self.layer.input_weight, self.layer.recurrent_weight)
-        sum_bits = self.widths.sum_bits
 
         m.submodules.queue = queue = EventQueue(
             size=spec.inputs, value=self.input_value, depth=self.queue_depth
         )
         m.submodules.recurrent = recurrent = self.recurrent
         m.submodules.scheduler = scheduler = self.scheduler
-        m.submodules.fetch = fetch = WeightFetch(rows=len(rows), words=words, value=self.value, banks=BANKS)
+        m.submodules.fetch = fetch = self.fetch
         m.submodules.weights = weights = Rom(
             shape=self.lanes * self.weight_bits, contents=self.geometry.pack(rows, self.weight_bits)
         )
@@ -115,14 +120,12 @@ class Tile(wiring.Component):
             geometry=self.geometry,
             weight_bits=self.weight_bits,
             value=self.value,
-            sum_bits=sum_bits,
+            sum_bits=self.widths.sum_bits,
             banks=BANKS,
             shifts=self.widths.product_shifts,
             gate_first=self.scheduler.gate_first,
         )
-        m.submodules.gather = gather = SumGather(
-            geometry=self.geometry, units=self.update_lanes, sum_bits=sum_bits, streams=self.streams
-        )
+        m.submodules.gather = gather = self.gather
         m.submodules.update = update = self.update
         m.submodules.encoder = encoder = self.encoder
 

@@ -53,7 +53,9 @@ def work_of(image: NetworkImage, sequences: Sequence[np.ndarray], traces: Sequen
         readout += image.readout.spec.classes * arriving
     per_step = sum(3 * layer.spec.units * (layer.spec.inputs + layer.spec.units) for layer in layers)
     per_step += image.readout.spec.classes * layers[-1].spec.units
-    return Work(len(sequences), steps, input_events, tuple(layer_events), useful + readout, readout, per_step * steps)
+    return Work(
+        len(sequences), steps, input_events, tuple(layer_events), useful + readout, readout, per_step * steps
+    )
 
 
 @dataclass(frozen=True)
