@@ -28,7 +28,7 @@ _CYCLES_MAX = 100_000
 
 @dataclass(frozen=True)
 class Trace:
-    """What happened in each cycle: `activity[row]` has the step at work, or -1; `ticks` the cycles of ticks."""
+    """What happened: `activity[row]` has each cycle's step at work, or -1; `ticks` the cycles of ticks."""
 
     activity: dict[str, list[int]]
     ticks: list[int]
@@ -110,7 +110,7 @@ def bars(steps: Sequence[int]) -> list[tuple[int, int, int]]:
 
 
 def draw(trace: Trace, path: Path, *, title: str) -> None:
-    """Write the diagram as SVG or PNG, by the path's ending: a row for each station, a colour for each step."""
+    """Write the diagram as SVG or PNG: a row for each station, a colour for each step."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.2), layout="constrained")

@@ -229,7 +229,7 @@ def turns_of(queues):
 
 
 def interleaved(image, queues):
-    """Tokens of several streams, and what is expected: logits and events of each layer, in the order of turns."""
+    """Tokens of several streams, and expected logits and events of each layer, in the order of turns."""
     tokens, ends, steps = turns_of(queues)
     alone = {(s, q): expected_of(image, [x]) for s, queue in enumerate(queues) for q, x in enumerate(queue)}
     wanted_layers = [[alone[s, q][1][layer][t] for s, q, t in steps] for layer in range(len(image.layers))]
