@@ -1,7 +1,7 @@
 """From pre-activation sums to events: the update of P units per cycle (docs/numerics.md, section 3)."""
 
 import numpy as np
-from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -210,11 +210,11 @@ class NeuronUpdate(wiring.Component):
             )
             m.d.comb += [reset.a.eq(r), reset.b.eq(stage(q, "q_wait", READ_LATENCY - 1))]
             candidate_shift = _NARROW_FRAC + _GATE_BITS - (k - 3)
-            a_rounded = stage(a, "a_wait", READ_LATENCY + MULTIPLY_LATENCY).shift_left(_GATE_BITS) + half(
-                candidate_shift
-            )
-            candidate = stage(reset.product + a_rounded, "candidate")
-            g_index = stage(saturate(candidate.shift_right(candidate_shift), k), "g_index")
+            # What lies below a's last bit is never carried, nor are halves below it.
+            a_rounded = stage(stage(a, "a_wait") + (half(candidate_shift) >> _GATE_BITS), "a_rounded")
+            a_late = stage(a_rounded, "a_late", READ_LATENCY + MULTIPLY_LATENCY - 2)
+            candidate = stage(reset.product.shift_right(_GATE_BITS) + a_late, "candidate")
+            g_index = stage(saturate(candidate.shift_right(candidate_shift - _GATE_BITS), k), "g_index")
             m.submodules[f"tanh{lane}"] = tanh = Rom(
                 shape=signed(_CANDIDATE_BITS), contents=layer.tanh.tolist()
             )
@@ -233,7 +233,9 @@ class NeuronUpdate(wiring.Component):
                 keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)),
                 keep.b.eq(difference),
             ]
-            moved = (keep.product + half(_GATE_BITS)).shift_right(_GATE_BITS)
+            # With a bit more than the product's rounded part: added to another number with a 1 there, it carries
+            # the rounding.
+            moved = keep.product.shift_right(_GATE_BITS - 1)
             base = stage(g, "g_wait")
             if self.subtracts_output:  # what the unit sent in the step before
                 sent = Mux(fresh[at_candidate], 0, old.sent)
@@ -244,8 +246,8 @@ class NeuronUpdate(wiring.Component):
             # is worked out beside the potential and not after it.
             above = Signal(signed(state_bits + 1), name=f"lane{lane}_above", reset_less=True)
             m.d.sync += [
-                potential.eq(stage(base, "base_late") + moved),
-                above.eq(stage(base - thresholds[lane][0] - 1, "base_above") + moved),
+                potential.eq(_plus(stage(base, "base_late"), moved)),
+                above.eq(_plus(stage(base - thresholds[lane][0] - 1, "base_above"), moved)),
             ]
 
             # The last group may be part empty.
@@ -253,23 +255,27 @@ class NeuronUpdate(wiring.Component):
             real = Const(1) if always else numbers[at_state] != self.groups - 1
             fired = stage((above >= 0) & real, "fired")
             value = stage(self._payload(potential), "payload")
-            after = potential if self.subtracts_output else Mux(above >= 0, above + 1, potential)
+            after = stage(potential, "kept")
+            if not self.subtracts_output:
+                after = Mux(stage(above < 0, "below"), after, stage(above + 1, "lowered"))
             new = data.View(kept, state.write_data.word_select(lane, kept.size))
             m.d.comb += [
                 self.result.fired[lane].eq(fired),
                 self.result["values"][lane].eq(value),
-                new.state.eq(stage(after[:state_bits], "state")),
+                new.state.eq(after[:state_bits]),
             ]
             if self.subtracts_output:
                 m.d.comb += new.sent.eq(Mux(fired, value, 0))
         return m
 
     def _payload(self, potential):
-        """Potential rounded to the event's bits; the largest value stands for everything above it."""
+        """Potential of a unit that fired, so not negative, rounded to the event's bits; the largest value stands
+        for everything above it.
+        """
         bits = self.layer.spec.event_bits
         shift = _STATE_FRAC - bits
         rounded = (potential + half(shift)).shift_right(shift)
-        return Mux(rounded > (1 << bits) - 1, Const((1 << bits) - 1, bits), rounded[:bits])
+        return rounded[:bits] | rounded[bits:].any().replicate(bits)
 
 
 class _Parameters:
@@ -295,3 +301,8 @@ class _Parameters:
 def _entry(index, bits: int):
     """Entry number of a signed table index: tables begin with the most negative one."""
     return (index ^ (1 << (bits - 1)))[:bits]
+
+
+def _plus(base, moved):
+    """`base + half up(moved / 2)`, in one addition."""
+    return (Cat(1, base).as_signed() + moved) >> 1

@@ -92,7 +92,7 @@ class ReadoutScheduler(wiring.Component):
 
         free = ~self.o.valid | self.o.ready
         border = (tick | end) if every else end
-        close = border & ~busy & free
+        close = border & ~busy & ~self.o.valid  # rare enough to wait for an empty register
         counted = (0 if every else tick) | pass_  # tokens that only take a turn
         m.d.comb += self.i.ready.eq(Mux(event, free, close | counted))
 
