@@ -104,7 +104,7 @@ class PassingFifo(wiring.Component):
         m.d.comb += [
             write_port.addr.eq(write_place),
             write_port.data.eq(arriving),
-            write_port.en.eq(pushing),
+            write_port.en.eq(arrives),  # to a free place in any case; it counts if `pushing`
             read_port.addr.eq(read_place),
             Value.cast(self.o.payload).eq(payload),
         ]
