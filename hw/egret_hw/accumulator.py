@@ -9,10 +9,10 @@ from .arithmetic import pipe, strobe_pipe
 from .selector import Selector
 from .stream import index_shape
 
-TAG_AHEAD = 2
+TAG_AHEAD = 1
 """Cycles by which a product's tag comes before the product."""
 
-SUM_LATENCY = -2
+SUM_LATENCY = -1
 """Cycles from a product until its step may be called closed. Readers ask two cycles after that."""
 
 SUM_READ_LATENCY = 2
@@ -81,15 +81,16 @@ class Accumulator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Three cycles: the address register, the sum read, the sum written.
+        # Three cycles: the address register, the sum read, the sum written. The product has a register here,
+        # since it may come a long way.
         read_tag = pipe(m, self.tag, "read_tag")
-        strobe = strobe_pipe(m, self.tag.strobe, "strobe", TAG_AHEAD)
+        strobe = strobe_pipe(m, self.tag.strobe, "strobe", 2)
         add = pipe(m, read_tag, "add")
         picked_bank = pipe(m, self.read_bank, "picked_bank")
 
         old = Signal(signed(self.sum_bits), reset_less=True)
         new = Signal(signed(self.sum_bits))
-        m.d.comb += new.eq(old + self.product)
+        m.d.comb += new.eq(old + pipe(m, self.product, "product_late"))
 
         # Distributed memory: a block memory could not be read without its own register. Its primitives hold
         # 16 words, and what lies in which of them is chosen together with the bank.

@@ -93,8 +93,11 @@ class PassingFifo(wiring.Component):
         free = ~self.o.valid | self.o.ready
         pushing, popping = Signal(), Signal()
         m.d.comb += [pushing.eq(arrives & (some | ~free)), popping.eq(some & self.o.ready)]
+        # One of both: if something was taken it is gone. Kept, so that no bit works this out on its own.
+        falling = Signal(attrs={"keep": 1})
+        m.d.comb += falling.eq(self.o.ready)
         with m.If(pushing != popping):
-            m.d.sync += taken.eq(Mux(pushing, Cat(1, taken), taken >> 1))
+            m.d.sync += taken.eq(Mux(falling, taken >> 1, Cat(1, taken)))
         write_place, read_place = Signal.like(write_port.addr), Signal.like(write_port.addr)
         with m.If(pushing):
             m.d.sync += write_place.eq(write_place + 1)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from egret import __version__
-from egret.cli import bitstream, doctor, evaluate, generate, quantize, seeds, simulate, summary, train
+from egret.cli import bench_fpga, bitstream, doctor, evaluate, generate, quantize, seeds, simulate, summary, train
 from egru.errors import EgretError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ for _command in (
     simulate.simulate,
     bitstream.bitstream,
     summary.summary,
+    bench_fpga.bench_fpga,
     doctor.doctor,
 ):
     app.command()(_command)
