@@ -1,20 +1,26 @@
 """The sums of one lane."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .arithmetic import pipe, strobe_pipe
+from .selector import Selector
 from .stream import index_shape
 
-TAG_AHEAD = 2
+TAG_AHEAD = 1
 """Cycles by which a product's tag comes before the product."""
 
-SUM_LATENCY = 0
-"""Cycles from a product until a read of its sum may be asked for."""
+SUM_LATENCY = -1
+"""Cycles from a product until its step may be called closed. Readers ask two cycles after that."""
 
 SUM_READ_LATENCY = 2
 """Cycles from `read_slot` to `sum`."""
+
+_PART_BITS = 4
+PART_DEPTH = 1 << _PART_BITS
+"""Words of one distributed memory."""
 
 
 def tag_layout(*, slots: int, banks: int) -> data.StructLayout:
@@ -75,41 +81,64 @@ class Accumulator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Three cycles: the address register, the sum read, the sum written.
+        # Three cycles: the address register, the sum read, the sum written. The product has a register here,
+        # since it may come a long way.
         read_tag = pipe(m, self.tag, "read_tag")
-        strobe = strobe_pipe(m, self.tag.strobe, "strobe", TAG_AHEAD)
+        strobe = strobe_pipe(m, self.tag.strobe, "strobe", 2)
         add = pipe(m, read_tag, "add")
         picked_bank = pipe(m, self.read_bank, "picked_bank")
 
         old = Signal(signed(self.sum_bits), reset_less=True)
         new = Signal(signed(self.sum_bits))
-        m.d.comb += new.eq(old + self.product)
+        m.d.comb += new.eq(old + pipe(m, self.product, "product_late"))
 
+        # Distributed memory: a block memory could not be read without its own register. Its primitives hold
+        # 16 words, and what lies in which of them is chosen together with the bank.
+        parts = -(-self.slots // PART_DEPTH)
+        aligned = 1 << ceil_log2(parts)
         stored = []
         for bank in range(self.banks):
-            # Distributed memory: a block memory could not be read without its own register.
-            sums = memory.Memory(
-                shape=signed(self.sum_bits), depth=self.slots, init=[], attrs={"ram_style": "distributed"}
-            )
-            m.submodules[f"bank{bank}"] = sums
-            write, read = sums.write_port(), sums.read_port(domain="comb")
             address = Signal(index_shape(self.slots), name=f"address{bank}", reset_less=True)
             m.d.sync += address.eq(
                 Mux(self.reading & (self.read_bank == bank), self.read_slot, self.tag.slot)
             )
-            m.d.comb += [
-                write.en.eq(strobe & (add.bank == bank)),
-                write.addr.eq(add.slot),
-                write.data.eq(new),
-                read.addr.eq(address),
-            ]
-            stored.append(read.data)
+            for part in range(parts):
+                sums = memory.Memory(
+                    shape=unsigned(self.sum_bits),
+                    depth=PART_DEPTH,
+                    init=[],
+                    attrs={"ram_style": "distributed"},
+                )
+                m.submodules[f"bank{bank}_part{part}"] = sums
+                write, read = sums.write_port(), sums.read_port(domain="comb")
+                m.d.comb += [
+                    write.en.eq(strobe & (add.bank == bank) & (add.slot[_PART_BITS:] == part)),
+                    write.addr.eq(add.slot[:_PART_BITS]),
+                    write.data.eq(new),
+                    read.addr.eq(address[:_PART_BITS]),
+                ]
+                stored.append(read.data)
+            stored += [Const(0, self.sum_bits)] * (aligned - parts)
 
-        stored = Array(stored)
-        current = stored[read_tag.bank]
+        picked_slot = pipe(m, self.read_slot, "picked_slot")
+        chosen = {}
+        for name, slot, bank in (
+            ("current", read_tag.slot, read_tag.bank),
+            ("picked", picked_slot, picked_bank),
+        ):
+            m.submodules[name] = selector = Selector(width=self.sum_bits, count=len(stored))
+            m.d.comb += [
+                selector.index.eq(Cat(slot[_PART_BITS:][: ceil_log2(parts)], bank)),
+                *[selector.choices[n].eq(word) for n, word in enumerate(stored)],
+            ]
+            chosen[name] = selector
         if self.forward:
             again = strobe & (add.slot == read_tag.slot) & (add.bank == read_tag.bank)
-            current = Mux(again, new, current)
-        m.d.sync += old.eq(Mux(read_tag.first, 0, current))
-        m.d.sync += self.sum.eq(stored[picked_bank])
+            m.d.comb += chosen["current"].enable.eq(1)
+            m.d.sync += old.eq(Mux(read_tag.first, 0, Mux(again, new, chosen["current"].chosen)))
+        else:
+            m.d.comb += chosen["current"].enable.eq(~read_tag.first)
+            m.d.sync += old.eq(chosen["current"].chosen)
+        m.d.comb += chosen["picked"].enable.eq(1)
+        m.d.sync += self.sum.eq(chosen["picked"].chosen)
         return m

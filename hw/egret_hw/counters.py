@@ -1,6 +1,6 @@
 """Performance counters: where a tile's cycles went."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -48,23 +48,38 @@ class Counters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
+        # Counted a cycle later, so that it is in no one's way.
+        causes = [
+            self.input_event,
+            self.recurrent_event,
+            self.strobe,
+            self.stalled,
+            self.blocked,
+            self.waiting,
+        ]
+        late = Signal(len(causes))
+        counting = Signal()  # not in the first cycle, which has nothing to count
+        m.d.sync += [late.eq(Cat(causes)), counting.eq(1)]
+        input_event, recurrent_event, strobe, stalled, blocked, waiting = late
+
         def count(name):
             counter = getattr(self.values, name)
             m.d.sync += counter.eq(counter + 1)
 
-        count("cycles")
-        with m.If(self.input_event):
+        with m.If(counting):
+            count("cycles")
+        with m.If(input_event):
             count("input_events")
-        with m.If(self.recurrent_event):
+        with m.If(recurrent_event):
             count("recurrent_events")
-        with m.If(self.strobe):
+        with m.If(strobe):
             count("busy")
-        with m.Elif(self.stalled):
+        with m.Elif(stalled):
             count("idle_output")
-        with m.Elif(self.blocked):
+        with m.Elif(blocked):
             count("idle_update")
-        with m.Elif(self.waiting):
+        with m.Elif(waiting):
             count("idle_queue")
-        with m.Else():
+        with m.Elif(counting):
             count("idle_no_event")
         return m

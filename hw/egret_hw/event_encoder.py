@@ -61,9 +61,14 @@ class EventEncoder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.groups = store = PassingFifo(self.result_layout, depth=self.depth)
-        m.submodules.jobs = jobs = PassingFifo(job_layout(), depth=JOBS_DEPTH)
-        wiring.connect(m, wiring.flipped(self.jobs), jobs.i)
+        # Whether a job is a TICK is worked out on its way in.
+        waiting = data.StructLayout({"kind": Kind, "tick": 1})
+        m.submodules.jobs = jobs = PassingFifo(waiting, depth=JOBS_DEPTH)
         m.d.comb += [
+            jobs.i.payload.kind.eq(self.jobs.payload.kind),
+            jobs.i.payload.tick.eq(self.jobs.payload.kind == Kind.TICK),
+            jobs.i.valid.eq(self.jobs.valid),
+            self.jobs.ready.eq(jobs.i.ready),
             store.i.payload.eq(self.result),
             store.i.valid.eq(self.result_strobe & (self.result.fired.any() | self.result.last)),
         ]
@@ -78,10 +83,10 @@ class EventEncoder(wiring.Component):
             with m.If(left[lane]):
                 m.d.comb += lowest.eq(lane)
 
-        working = jobs.o.valid & (job == Kind.TICK) & store.o.valid
+        working = jobs.o.valid & jobs.o.payload.tick & store.o.valid
         event = working & left.any()
         tick = working & ~left.any() & group.last
-        border = jobs.o.valid & (job != Kind.TICK)
+        border = jobs.o.valid & ~jobs.o.payload.tick
 
         free = ~self.o.valid | self.o.ready
         m.d.sync += [self.recurrent.strobe.eq(0), self.done.eq(free & tick)]
@@ -98,7 +103,7 @@ class EventEncoder(wiring.Component):
             m.d.comb += self.recurrent.token.kind.eq(Kind.TICK)
 
         # A group leaves with its last event, or with its tick; one without either is not in the store.
-        one_left = (left & (left - 1)[: self.lanes]) == 0
+        one_left = (left & (left - 1)[: self.lanes]) == 0 if self.lanes > 1 else 1
         m.d.comb += [
             store.o.ready.eq(free & working & one_left & (~left.any() | ~group.last)),
             jobs.o.ready.eq(free & (tick | border)),

@@ -1,8 +1,9 @@
 """A queue that lets an item pass at once when nothing waits."""
 
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .arithmetic import strobe_pipe
 from .memory import READ_LATENCY, Ram
@@ -27,6 +28,7 @@ class PassingFifo(wiring.Component):
     -------
     i : In, stream of `layout`
     o : Out, stream of `layout`
+    roomy : Out, 1 = half of the places in distributed memory are free
     """
 
     def __init__(self, layout: data.Layout, *, depth: int):
@@ -34,13 +36,24 @@ class PassingFifo(wiring.Component):
             raise ValueError(f"depth must be 1 or more, not {depth}")
         self.layout = layout
         self.depth = depth
-        super().__init__({"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout))})
+        super().__init__(
+            {"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout)), "roomy": Out(1)}
+        )
 
     def elaborate(self, platform):
         m = Module()
         width = Shape.cast(self.layout).width
         deep = self.depth > _NEAR_DEPTH
-        m.submodules.near = near = fifo.SyncFIFO(width=width, depth=min(self.depth, _NEAR_DEPTH))
+        places = min(self.depth, _NEAR_DEPTH)
+        # One bit for each place, the lowest ones set: whatever is asked of the level is a register.
+        taken = Signal(places)
+        some = taken[0]
+        near = memory.Memory(
+            shape=width, depth=max(2, 1 << ceil_log2(places)), init=[], attrs={"ram_style": "distributed"}
+        )
+        m.submodules.near = near
+        write_port, read_port = near.write_port(), near.read_port(domain="comb")
+        m.d.comb += self.roomy.eq(~taken[places // 2])
         arriving, arrives = Value.cast(self.i.payload), self.i.valid  # what is next behind the near items
 
         if deep:
@@ -48,43 +61,59 @@ class PassingFifo(wiring.Component):
             m.submodules.far = far = Ram(shape=width, depth=depth)
             write, read = Signal(index_shape(depth)), Signal(index_shape(depth))
             waiting = Signal(range(depth + 1))  # in the block memory
-            roomy = near.level < _NEAR_DEPTH // 2  # near has room for all reads that may be under way
-            fetching = roomy & (waiting != 0)
+            any_waiting, full = Signal(), Signal()
+            fetching = self.roomy & any_waiting
             fetched = [fetching]
             for age in range(READ_LATENCY):
                 fetched.append(strobe_pipe(m, fetched[-1], f"fetched_{age + 1}", 1))
-            straight = roomy & (waiting == 0) & ~Cat(fetched[1:]).any()
-            storing = self.i.valid & self.i.ready & ~straight
+            straight = self.roomy & ~any_waiting & ~Cat(fetched[1:]).any()
+            storing = self.i.valid & ~full & ~straight
             m.d.comb += [
                 far.write_data.eq(self.i.payload),
                 far.write_address.eq(write),
                 far.write_enable.eq(storing),
                 far.address.eq(read),
-                self.i.ready.eq(waiting != depth),
+                self.i.ready.eq(~full),
             ]
             with m.If(storing):
                 m.d.sync += write.eq(Mux(write == depth - 1, 0, write + 1))
             with m.If(fetching):
                 m.d.sync += read.eq(Mux(read == depth - 1, 0, read + 1))
-            m.d.sync += waiting.eq(waiting + storing - fetching)
+            with m.If(storing & ~fetching):
+                m.d.sync += [waiting.eq(waiting + 1), any_waiting.eq(1), full.eq(waiting == depth - 1)]
+            with m.If(~storing & fetching):
+                m.d.sync += [waiting.eq(waiting - 1), any_waiting.eq(waiting != 1), full.eq(0)]
             arriving = Mux(fetched[-1], far.data, arriving)
             arrives = fetched[-1] | (self.i.valid & straight)
         else:
-            m.d.comb += self.i.ready.eq(near.w_rdy)
-            arrives = arrives & near.w_rdy
+            m.d.comb += self.i.ready.eq(~taken[-1])
+            arrives = arrives & ~taken[-1]
 
+        # Near items wait only behind a valid output.
         free = ~self.o.valid | self.o.ready
-        passing = free & ~near.r_rdy
+        pushing, popping = Signal(), Signal()
+        m.d.comb += [pushing.eq(arrives & (some | ~free)), popping.eq(some & self.o.ready)]
+        # One of both: if something was taken it is gone. Kept, so that no bit works this out on its own.
+        falling = Signal(attrs={"keep": 1})
+        m.d.comb += falling.eq(self.o.ready)
+        with m.If(pushing != popping):
+            m.d.sync += taken.eq(Mux(falling, taken >> 1, Cat(1, taken)))
+        write_place, read_place = Signal.like(write_port.addr), Signal.like(write_port.addr)
+        with m.If(pushing):
+            m.d.sync += write_place.eq(write_place + 1)
+        with m.If(popping):
+            m.d.sync += read_place.eq(read_place + 1)
         payload = Signal(width, reset_less=True)
         m.d.comb += [
-            near.w_data.eq(arriving),
-            near.w_en.eq(arrives & ~passing),
-            near.r_en.eq(free),
+            write_port.addr.eq(write_place),
+            write_port.data.eq(arriving),
+            write_port.en.eq(arrives),  # to a free place in any case; it counts if `pushing`
+            read_port.addr.eq(read_place),
             Value.cast(self.o.payload).eq(payload),
         ]
         with m.If(free):
             m.d.sync += [
-                self.o.valid.eq(near.r_rdy | arrives),
-                payload.eq(Mux(near.r_rdy, near.r_data, arriving)),
+                self.o.valid.eq(some | arrives),
+                payload.eq(Mux(some, read_port.data, arriving)),
             ]
         return m

@@ -1,13 +1,14 @@
 """Sends the logits once their sums are complete."""
 
 from amaranth.hdl import Array, Module, Mux, Shape, Signal, signed
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from egru.image import Readout
 
 from .accumulator import SUM_READ_LATENCY
 from .arithmetic import pipe, strobe_pipe
+from .fifo import PassingFifo
 from .geometry import RowGeometry
 from .memory import READ_LATENCY, Rom
 from .multiplier import MULTIPLY_LATENCY, Multiplier
@@ -15,6 +16,7 @@ from .readout_scheduler import due_layout
 from .stream import Kind, index_shape, token_layout
 from .widths import signed_bits
 
+_SLOT_LATENCY = 1  # from a class's turn to the address in its lane
 _IN_FLIGHT = READ_LATENCY + MULTIPLY_LATENCY + 2
 
 
@@ -68,14 +70,14 @@ class LogitScan(wiring.Component):
         m = Module()
         lanes = self.geometry.lanes
         waiting = data.StructLayout({"index": index_shape(self.classes), "value": self.logit})
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=waiting.size, depth=2 * _IN_FLIGHT)
+        m.submodules.queue = queue = PassingFifo(waiting, depth=2 * _IN_FLIGHT)
 
         # The class to read: lane `lane` of word `word`. A read begins only if there is room for all that is
         # under way.
         active = Signal()
         class_ = Signal(index_shape(self.classes))
         lane, word = Signal(index_shape(lanes)), Signal(index_shape(self.geometry.words))
-        begin = active & (queue.level < _IN_FLIGHT)
+        begin = active & queue.roomy
         last_class = class_ == self.classes - 1
         with m.If(self.closed & self.due.scan):
             m.d.sync += [active.eq(1), class_.eq(0), lane.eq(0), word.eq(0)]
@@ -85,8 +87,12 @@ class LogitScan(wiring.Component):
                 m.d.sync += [lane.eq(0), word.eq(word + 1)]
             with m.Else():
                 m.d.sync += lane.eq(lane + 1)
-        m.d.comb += [self.reading.eq(active), self.read_bank.eq(self.due.bank)]
-        m.d.comb += [slot.eq(word) for slot in self.read_slots]
+        # Sums are complete two cycles after `closed`.
+        m.d.comb += [
+            self.reading.eq(strobe_pipe(m, active, "reading_slot", _SLOT_LATENCY)),
+            self.read_bank.eq(self.due.bank),
+            *[slot.eq(pipe(m, word, "slot", _SLOT_LATENCY)) for slot in self.read_slots],
+        ]
 
         m.submodules.bias = bias = Rom(shape=signed(self.bias_bits), contents=self.readout.bias.tolist())
         m.submodules.product = product = Multiplier(a_bits=self.bias_bits, b_bits=self.steps_shape.width + 1)
@@ -96,19 +102,18 @@ class LogitScan(wiring.Component):
             product.b.eq(self.due.steps),
         ]
         answer = Array(self.lane_sums[n] for n in range(lanes))[
-            pipe(m, lane, "answer_lane", SUM_READ_LATENCY)
+            pipe(m, lane, "answer_lane", _SLOT_LATENCY + SUM_READ_LATENCY)
         ]
         # The sum meets the product at the multiplier's output.
-        wait = READ_LATENCY + MULTIPLY_LATENCY - SUM_READ_LATENCY
+        wait = READ_LATENCY + MULTIPLY_LATENCY - _SLOT_LATENCY - SUM_READ_LATENCY
         counted = pipe(m, Mux(self.due.has_events, answer, 0), "sum", wait)
         logit = pipe(m, (counted + product.product)[: self.logit.width].as_signed(), "logit")
 
-        entry = data.View(waiting, queue.w_data)
-        head = data.View(waiting, queue.r_data)
+        entry, head = queue.i.payload, queue.o.payload
         m.d.comb += [
             entry.index.eq(pipe(m, class_, "class", READ_LATENCY + MULTIPLY_LATENCY + 1)),
             entry.value.eq(logit),
-            queue.w_en.eq(strobe_pipe(m, begin, "strobe", READ_LATENCY + MULTIPLY_LATENCY + 1)),
+            queue.i.valid.eq(strobe_pipe(m, begin, "strobe", READ_LATENCY + MULTIPLY_LATENCY + 1)),
         ]
 
         # The closing token follows the last logit; without logits it follows the border itself.
@@ -123,13 +128,13 @@ class LogitScan(wiring.Component):
                 m.d.sync += closing.eq(0)
         with m.Else():
             m.d.comb += [
-                self.o.valid.eq(queue.r_rdy),
+                self.o.valid.eq(queue.o.valid),
                 self.o.payload.kind.eq(Kind.EVENT),
                 self.o.payload.index.eq(head.index),
                 self.o.payload.value.eq(head.value),
-                queue.r_en.eq(self.o.ready),
+                queue.o.ready.eq(self.o.ready),
             ]
-            last = queue.r_rdy & self.o.ready & (head.index == self.classes - 1)
+            last = queue.o.valid & self.o.ready & (head.index == self.classes - 1)
             with m.If((self.closed & ~self.due.scan) | last):
                 m.d.sync += closing.eq(1)
         return m

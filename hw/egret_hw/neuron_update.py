@@ -1,7 +1,7 @@
 """From pre-activation sums to events: the update of P units per cycle (docs/numerics.md, section 3)."""
 
 import numpy as np
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -112,7 +112,7 @@ class NeuronUpdate(wiring.Component):
 
     @property
     def subtracts_output(self) -> bool:
-        """Whether a unit that fired pays its output in the next step, instead of its threshold in the same one."""
+        """Whether a unit that fired pays its output in the next step, not its threshold at once."""
         return self.layer.spec.state_reset == "output"
 
     @property
@@ -245,7 +245,9 @@ class NeuronUpdate(wiring.Component):
                 keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)),
                 keep.b.eq(difference),
             ]
-            moved = (keep.product + half(GATE_BITS)).shift_right(GATE_BITS)
+            # With a bit more than the product's rounded part: added to another number with a 1 there, it carries
+            # the rounding.
+            moved = keep.product.shift_right(GATE_BITS - 1)
             base = stage(g, "g_wait")
             if self.subtracts_output:  # what the unit sent in the step before
                 sent = Mux(fresh[at_candidate], 0, old.sent)
@@ -256,8 +258,8 @@ class NeuronUpdate(wiring.Component):
             # is worked out beside the potential and not after it.
             above = Signal(signed(state_bits + 1), name=f"lane{lane}_above", reset_less=True)
             m.d.sync += [
-                potential.eq(stage(base, "base_late") + moved),
-                above.eq(stage(base - thresholds[lane][0] - 1, "base_above") + moved),
+                potential.eq(_plus(stage(base, "base_late"), moved)),
+                above.eq(_plus(stage(base - thresholds[lane][0] - 1, "base_above"), moved)),
             ]
 
             # The last group may be part empty.
@@ -265,12 +267,14 @@ class NeuronUpdate(wiring.Component):
             real = Const(1) if always else numbers[at_state] != self.groups - 1
             fired = stage((above >= 0) & real, "fired")
             value = stage(self._payload(potential), "payload")
-            after = potential if self.subtracts_output else Mux(above >= 0, above + 1, potential)
+            after = stage(potential, "kept")
+            if not self.subtracts_output:
+                after = Mux(stage(above < 0, "below"), after, stage(above + 1, "lowered"))
             new = data.View(kept, state.write_data.word_select(lane, kept.size))
             m.d.comb += [
                 self.result.fired[lane].eq(fired),
                 self.result["values"][lane].eq(value),
-                new.state.eq(stage(after[:state_bits], "state")),
+                new.state.eq(after[:state_bits]),
             ]
             if self.subtracts_output:
                 m.d.comb += new.sent.eq(Mux(fired, value, 0))
@@ -281,16 +285,21 @@ class NeuronUpdate(wiring.Component):
         m.submodules[f"reset_product{lane}"] = reset = Multiplier(a_bits=GATE_BITS + 1, b_bits=_NARROW_BITS)
         m.d.comb += [reset.a.eq(r), reset.b.eq(stage(q, "q_wait", READ_LATENCY - 1))]
         shift = _NARROW_FRAC + GATE_BITS - (self.layer.spec.table_bits - 3)
-        waited = stage(a, "a_wait", READ_LATENCY + MULTIPLY_LATENCY)
-        candidate = stage(reset.product + (waited.shift_left(GATE_BITS) + half(shift)), "candidate")
-        return stage(saturate(candidate.shift_right(shift), self.layer.spec.table_bits), "g_index")
+        # What lies below a's last bit is never carried, nor are halves below it.
+        rounded = stage(stage(a, "a_wait") + (half(shift) >> GATE_BITS), "a_rounded")
+        late = stage(rounded, "a_late", READ_LATENCY + MULTIPLY_LATENCY - 2)
+        candidate = stage(reset.product.shift_right(GATE_BITS) + late, "candidate")
+        index = saturate(candidate.shift_right(shift - GATE_BITS), self.layer.spec.table_bits)
+        return stage(index, "g_index")
 
     def _payload(self, potential):
-        """Potential rounded to the event's bits; the largest value stands for everything above it."""
+        """Potential of a unit that fired, so not negative, rounded to the event's bits; the largest value stands
+        for everything above it.
+        """
         bits = self.layer.spec.event_bits
         shift = _STATE_FRAC - bits
         rounded = (potential + half(shift)).shift_right(shift)
-        return Mux(rounded > (1 << bits) - 1, Const((1 << bits) - 1, bits), rounded[:bits])
+        return rounded[:bits] | rounded[bits:].any().replicate(bits)
 
 
 class Parameters:
@@ -316,3 +325,8 @@ class Parameters:
 def table_entry(index, bits: int):
     """Entry number of a signed table index: tables begin with the most negative one."""
     return (index ^ (1 << (bits - 1)))[:bits]
+
+
+def _plus(base, moved):
+    """`base + half up(moved / 2)`, in one addition."""
+    return (Cat(1, base).as_signed() + moved) >> 1

@@ -92,9 +92,14 @@ class ReadoutScheduler(wiring.Component):
 
         free = ~self.o.valid | self.o.ready
         border = (tick | end) if every else end
-        close = border & ~busy & free
-        counted = (0 if every else tick) | pass_  # tokens that only take a turn
-        m.d.comb += self.i.ready.eq(Mux(event, free, close | counted))
+        # Borders are rare enough to wait for an empty register, and for the step before to be counted.
+        ticked, ticked_context = Signal(), Signal.like(turn)
+        closes = ~busy & ~self.o.valid & ~ticked
+        close = border & closes
+        # `ready` looks at the payload alone, which has nothing to say when it is not valid.
+        kind = self.i.payload.kind
+        closing = (kind == Kind.END) | ((kind == Kind.TICK) if every else 0)
+        m.d.comb += self.i.ready.eq(Mux(kind == Kind.EVENT, free, ~closing | closes))
 
         with m.If(free):
             m.d.sync += [
@@ -122,8 +127,9 @@ class ReadoutScheduler(wiring.Component):
                 steps[context].eq(0),
             ]
         if mean:
-            with m.If(tick):
-                m.d.sync += steps[context].eq(steps[context] + 1)
+            m.d.sync += [ticked.eq(tick), ticked_context.eq(turn)]
+            with m.If(ticked):
+                m.d.sync += steps[ticked_context].eq(steps[ticked_context] + 1)
             with m.If(tick | pass_):
                 m.d.sync += [before.eq(turn), turn.eq(Mux(turn == contexts - 1, 0, turn + 1))]
         elif not every:

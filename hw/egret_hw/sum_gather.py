@@ -2,17 +2,24 @@
 
 from math import gcd
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .accumulator import SUM_READ_LATENCY
 from .arithmetic import pipe, strobe_pipe
 from .geometry import CANDIDATE, GATES, LayerGeometry
+from .selector import Selector
 from .step import step_layout
 from .stream import index_shape
 
-GATHER_LATENCY = SUM_READ_LATENCY + 1
+START_LATENCY = 1
+"""Cycles from `start` to the first group's turn."""
+
+_SLOT_LATENCY = 1  # from a group's turn to the addresses in the lanes
+_CHOICE_LATENCY = 2  # from the lanes' sums to the group's
+GATHER_LATENCY = _SLOT_LATENCY + SUM_READ_LATENCY + _CHOICE_LATENCY
 """Cycles from `ahead` to the sums of that group."""
 
 
@@ -28,8 +35,12 @@ class SumGather(wiring.Component):
     one for
     its second sums.
 
-    Latency: `ahead` comes with `start` (or with the group's last turn but one); :data:`GATHER_LATENCY`
-    cycles from `ahead` to `strobe`. Throughput: one group in `reads` cycles, 1 with 6P lanes or more.
+    A group's sums are chosen in two steps: a window that holds them by the higher bits of where the group
+    begins, the group by the lower ones.
+
+    Latency: the first `ahead` comes :data:`START_LATENCY` cycles after `start` (or with the group's last turn
+    but one); :data:`GATHER_LATENCY` cycles from `ahead` to `strobe`. Throughput: one group in `reads` cycles,
+    1 with 6P lanes or more.
 
     Parameters
     ----------
@@ -88,39 +99,34 @@ class SumGather(wiring.Component):
         m = Module()
         lanes, size = self.geometry.lanes, GATES * self.units
 
-        # The cursor: a read covers up to L positions from lane `offset` of word `word` on.
-        active = Signal()
+        # The cursor: a read covers up to L positions of word `word`, from lane `offset * stride` on.
+        step = size - (self.turns - 1) * lanes
+        stride = gcd(step, lanes)
+        count = lanes // stride
+        active = Signal()  # reads of first sums
         trailing = Signal()  # overlapped: one more cycle for the last group's second sums
         group = Signal(index_shape(self.groups))
         turn = Signal(range(max(self.reads, 2)))
         word = _Word(self.geometry, "word")
-        offset = Signal(index_shape(lanes))
+        offset = Signal(index_shape(count))
 
         held_bank, held_step = Signal(), Signal(self.step.shape(), reset_less=True)
-        step_now = Signal(self.step.shape())
-        asking = Signal()  # reads of first sums
-        with m.If(self.start):
-            m.d.sync += [held_bank.eq(self.bank), held_step.eq(self.step)]
         m.d.comb += [
-            asking.eq(self.start | active),
-            self.reading.eq(asking | trailing),
-            self.read_bank.eq(Mux(self.start, self.bank, held_bank)),
-            step_now.eq(Mux(self.start, self.step, held_step)),
+            self.reading.eq(strobe_pipe(m, active | trailing, "reading_slot", _SLOT_LATENCY)),
+            self.read_bank.eq(pipe(m, held_bank, "slot_bank", _SLOT_LATENCY)),
         ]
 
         # From a group's last first sums to the next group's: what is left of the group's positions.
-        step = size - (self.turns - 1) * lanes
         wrap = Signal()
-        moved = Signal(range(lanes + step + 1))
-        m.d.comb += [moved.eq(offset + step), wrap.eq(moved >= lanes)]
+        moved = Signal(range(2 * count))
+        m.d.comb += [moved.eq(offset + step // stride), wrap.eq(moved >= count)]
         last_turn = turn == self.reads - 1
         last_group = group == self.groups - 1
-        with m.If(asking & last_turn):
+        with m.If(active & last_turn):
             m.d.sync += [
                 turn.eq(0),
                 group.eq(group + 1),
-                active.eq(1),
-                offset.eq(Mux(wrap, moved - lanes, moved)),
+                offset.eq(Mux(wrap, moved - count, moved)),
             ]
             with m.If(wrap):
                 word.advance(m)
@@ -130,75 +136,88 @@ class SumGather(wiring.Component):
             else:
                 with m.If(last_group):
                     m.d.sync += active.eq(0)
-        with m.Elif(asking):
-            m.d.sync += [turn.eq(turn + 1), active.eq(1)]
+        with m.Elif(active):
+            m.d.sync += turn.eq(turn + 1)
             with m.If(turn < self.turns - 1):
                 word.advance(m)
         if self.overlapped:
             with m.If(trailing):
                 self._rewind(m, active, group, offset, word)
         if self.overlapped:
-            m.d.sync += trailing.eq(asking & last_group)
+            m.d.sync += trailing.eq(active & last_group)
             m.d.comb += self.done.eq(trailing)
         else:
-            m.d.comb += self.done.eq(asking & last_turn & last_group)
+            m.d.comb += self.done.eq(active & last_turn & last_group)
+        with m.If(self.start):
+            m.d.sync += [active.eq(1), held_bank.eq(self.bank), held_step.eq(self.step)]
 
         # Addresses: lanes below the offset belong to the next word.
-        stride = gcd(step, lanes)
-        offsets = list(range(0, lanes, stride))
-
         def where(condition):
             """1 at those offsets; a small table, where a comparison would be a carry chain."""
-            return Cat(offset == number for number in offsets if condition(number)).any()
+            return Cat(offset == number for number in range(count) if condition(number * stride)).any()
 
         for lane in range(lanes):
-            below = where(lambda number, lane=lane: number > lane)
+            below = where(lambda first, lane=lane: first > lane)
             first = Mux(below, word.next_first, word.first)
             if self.overlapped:  # lanes outside the group may read the second sums of the group before
-                mine = where(lambda number, lane=lane: (lane - number) % lanes < size)
-                slot = Mux(mine & asking, first, Mux(below, word.second, word.previous_second))
+                mine = where(lambda first, lane=lane: (lane - first) % lanes < size)
+                slot = Mux(mine & active, first, Mux(below, word.second, word.previous_second))
             else:
                 slot = Mux(turn == self.turns, Mux(below, word.next_second, word.second), first)
-            m.d.comb += self.read_slots[lane].eq(slot)
+            m.d.comb += self.read_slots[lane].eq(pipe(m, slot, f"slot{lane}", _SLOT_LATENCY))
 
-        # Two cycles later the lanes answer; a selection by the offset of then; its register.
-        answer_offset = pipe(m, offset, "answer_offset", SUM_READ_LATENCY)
-        answer_turn = pipe(m, turn, "answer_turn", SUM_READ_LATENCY)
         # The strobe comes with the first sums' register, or so late that the second sums follow in the next
         # cycle.
         if self.overlapped:
-            m.d.comb += self.ahead.eq(asking)
+            m.d.comb += self.ahead.eq(active)
         else:
-            m.d.comb += self.ahead.eq(asking & (turn == self.reads - 2))
+            m.d.comb += self.ahead.eq(active & (turn == self.reads - 2))
         m.d.comb += [
             self.ahead_group.eq(group),
             self.strobe.eq(strobe_pipe(m, self.ahead, "answer", GATHER_LATENCY)),
             self.group.eq(pipe(m, group, "answer_group", GATHER_LATENCY)),
             self.last.eq(pipe(m, last_group, "answer_last", GATHER_LATENCY)),
-            self.sums_step.eq(pipe(m, step_now, "answer_step", GATHER_LATENCY)),
         ]
+        early_step = pipe(m, held_step, "early_step", GATHER_LATENCY - 1)
+        late_step = pipe(m, early_step, "late_step")
+        m.d.comb += self.sums_step.eq(late_step)
+
+        # The lanes' answers: first the window, then what the group is of it.
+        firsts = list(range(size))
+        # Overlapped, the offset has moved on to the next group when the second sums come.
+        behind = size if self.overlapped else 0
+        seconds = [GATES * unit + CANDIDATE - behind for unit in range(self.units)]
+        low_bits = _low_bits(count, stride, {*firsts, *seconds})
+        lows = min(count, 1 << low_bits)
+        window_offset = pipe(m, offset, "window_offset", _SLOT_LATENCY + SUM_READ_LATENCY)
+        answer_offset = pipe(m, window_offset, "answer_offset")
+        answer_turn = pipe(m, turn, "answer_turn", GATHER_LATENCY - 1)
+        window = {}
+        for position in sorted({low * stride + place for low in range(lows) for place in firsts + seconds}):
+            starts = range(0, lanes, stride << low_bits)
+            sums = [self.lane_sums[(start + position) % lanes] for start in starts]
+            chosen = self._chosen(m, f"window{position - min(seconds)}", sums, window_offset >> low_bits)
+            window[position] = pipe(m, chosen, f"window_sum{position - min(seconds)}")
 
         # A sum to which nothing was added counts as zero.
-        answer_step = pipe(m, step_now, "early_step", SUM_READ_LATENCY)
-        second_step = pipe(m, answer_step, "second_step") if self.overlapped else answer_step
-        counts = [answer_step.has_any, answer_step.has_any, answer_step.has_input]
-
-        for place in range(size):
-            unit, gate = divmod(place, GATES)
-            chosen = self._chosen(m, f"first{place}", answer_offset, offsets, place)
-            held = Signal(self.sum_shape, name=f"first{place}_held", reset_less=True)
-            with m.If(1 if self.overlapped else answer_turn == place // lanes):
-                m.d.sync += held.eq(Mux(counts[gate], chosen, 0))
-            m.d.comb += self.firsts[place].eq(held)
-
-            if gate == CANDIDATE:
-                # Overlapped, the offset has moved on to the next group by now.
-                behind = place - size if self.overlapped else place
-                chosen = self._chosen(m, f"second{unit}", answer_offset, offsets, behind)
-                held = Signal(self.sum_shape, name=f"second{unit}_held", reset_less=True)
-                with m.If(1 if self.overlapped else answer_turn == self.turns):
-                    m.d.sync += held.eq(Mux(second_step.has_recurrent, chosen, 0))
-                m.d.comb += self.seconds[unit].eq(held)
+        second_step = late_step if self.overlapped else early_step
+        counts = [early_step.has_any, early_step.has_any, early_step.has_input]
+        parts = [(f"first{place}", place, counts[place % GATES], place // lanes) for place in firsts]
+        parts += [
+            (f"second{unit}", place, second_step.has_recurrent, self.turns)
+            for unit, place in enumerate(seconds)
+        ]
+        held = []
+        for name, place, counted, its_turn in parts:
+            sums = [window[low * stride + place] for low in range(lows)]
+            chosen = self._chosen(m, name, sums, answer_offset[:low_bits], counted)
+            register = Signal(self.sum_shape, name=f"{name}_held", reset_less=True)
+            with m.If(1 if self.overlapped else answer_turn == its_turn):
+                m.d.sync += register.eq(chosen)
+            held.append(register)
+        m.d.comb += [
+            out.eq(register) for out, register in zip([*self.firsts, *self.seconds], held, strict=True)
+        ]
         return m
 
     def _rewind(self, m: Module, active: Signal, group: Signal, offset: Signal, word: "_Word") -> None:
@@ -206,17 +225,26 @@ class SumGather(wiring.Component):
         m.d.sync += [active.eq(0), group.eq(0), offset.eq(0)]
         word.clear(m)
 
-    def _chosen(self, m: Module, name: str, offset: Signal, offsets: list[int], place: int) -> Signal:
-        """The sum of the lane that is `place` lanes behind `offset`."""
-        lanes = self.geometry.lanes
-        chosen = Signal(self.sum_shape, name=f"{name}_chosen")
-        with m.Switch(offset):
-            for case in offsets[:-1]:
-                with m.Case(case):
-                    m.d.comb += chosen.eq(self.lane_sums[(case + place) % lanes])
-            with m.Default():
-                m.d.comb += chosen.eq(self.lane_sums[(offsets[-1] + place) % lanes])
-        return chosen
+    def _chosen(self, m: Module, name: str, sums: list, index: Value, enable: ValueLike = 1) -> Value:
+        """The sum that `index` names, or zero."""
+        m.submodules[name] = selector = Selector(width=self.sum_shape.width, count=len(sums))
+        m.d.comb += [
+            *[selector.choices[number].eq(total) for number, total in enumerate(sums)],
+            selector.index.eq(index),
+            selector.enable.eq(enable),
+        ]
+        return selector.chosen
+
+
+def _low_bits(count: int, stride: int, places: set[int]) -> int:
+    """Bits of the offset for the second choice, so that both together take the least logic."""
+
+    def cost(bits: int) -> int:
+        lows = min(count, 1 << bits)
+        window = {low * stride + place for low in range(lows) for place in places}
+        return len(window) * -(-count // lows) + len(places) * lows
+
+    return min(range(ceil_log2(count) + 1), key=cost)
 
 
 class _Word:

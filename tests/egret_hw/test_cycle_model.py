@@ -2,6 +2,7 @@
 
 import random
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -72,7 +73,9 @@ def test_the_model_takes_the_cycles_of_the_rtl(inputs, units, config, density, s
     predicted = predict(image, sequences, config)
     if options.get("activity") is None:  # a case that tests something
         assert all(0 < tile.recurrent_events for tile in predicted.tiles)
-    for found, tile in zip(count_cycles(image, config, sequences), predicted.tiles, strict=True):
+    snapshots = count_cycles(image, config, sequences)
+    assert [end + 1 for end in predicted.ends] == [counters[0]["cycles"] for counters in snapshots]
+    for found, tile in zip(snapshots[-1], predicted.tiles, strict=True):
         assert predicted.cycles == found["cycles"]
         assert tile.busy == found["busy"]
         assert tile.idle == found["cycles"] - found["busy"]
@@ -146,59 +149,56 @@ def test_a_modelled_queue_that_is_full_takes_nothing(depth):
     assert entered[len(taken) - 1] > len(taken)  # it was full
 
 
-def silent_image(units, **options):
-    return random_image(
-        np.random.default_rng(0), inputs=4, units=(units,), classes=2, activity=0.0, **options
-    )
+def silent_image(units, inputs=4):
+    return random_image(np.random.default_rng(0), inputs=inputs, units=(units,), classes=2, activity=0.0)
 
 
-def cost(image, config, more, less):
-    """Cycles of the first layer, and those in which its lanes were busy, that `more` takes beyond `less`."""
-    (a,), (b,) = (count_cycles(image, config, sequences) for sequences in (more, less))
-    return a["cycles"] - b["cycles"], a["busy"] - b["busy"]
+def costs(image, config, sequences):
+    """Cycles that each sequence but the first takes, and those in which the lanes of the only layer were busy."""
+    snapshots = [layer for (layer,) in count_cycles(image, config, sequences)]
+    predicted = predict(image, sequences, config)
+    assert [end + 1 for end in predicted.ends] == [counters["cycles"] for counters in snapshots]
+    return [
+        (after["cycles"] - before["cycles"], after["busy"] - before["busy"])
+        for before, after in pairwise(snapshots)
+    ]
 
 
 @pytest.mark.parametrize("units,lanes,update", [(20, 6, 1), (21, 13, 2), (5, 64, 5), (33, 48, 8)])
 def test_a_silent_step_takes_the_update_of_all_units_and_a_constant(units, lanes, update):
     image, config = silent_image(units), AcceleratorConfig(lanes=lanes, update_lanes=update)
-    longer, shorter = ([np.zeros((steps, 4), int)] for steps in (12, 2))
-    expected = 10 * (-(-units // update) + SILENT_CYCLES)
-    assert cost(image, config, longer, shorter) == (expected, 0)
-    assert predict(image, longer, config).cycles - predict(image, shorter, config).cycles == expected
+    sequences = [np.zeros((steps, 4), int) for steps in (1, 1, 7)]
+    step = -(-units // update) + SILENT_CYCLES
+    assert costs(image, config, sequences) == [(step, 0), (7 * step, 0)]
 
 
 @pytest.mark.parametrize("units,lanes,words", [(16, 12, 4), (21, 16, 4), (21, 10, 7), (5, 16, 1)])
 def test_an_event_takes_as_many_cycles_as_its_row_has_words(units, lanes, words):
-    image = silent_image(units)
-    config = AcceleratorConfig(lanes=lanes, update_lanes=1)
-    # So many inputs that the update of the step before is over, plus one.
-    one = np.ones((1, 4), int)
-    wide = random_image(np.random.default_rng(0), inputs=60, units=(units,), classes=2, activity=0.0)
-    fewer, more = (np.tile((np.arange(60) < count).astype(int), (8, 1)) for count in (59, 60))
-    assert cost(wide, config, [more], [fewer]) == (8 * words, 8 * words)
-    assert predict(image, [one], config).tiles[0].busy == 4 * words
+    image = silent_image(units, inputs=60)
+    # So many inputs that the update of the step before is over in time.
+    sequences = [np.tile((np.arange(60) < count).astype(int), (3, 1)) for count in (59, 59, 60, 60)]
+    found = costs(image, AcceleratorConfig(lanes=lanes, update_lanes=1), sequences)
+    assert found[0] == (3 * 59 * words, 3 * 59 * words)
+    assert found[2] == (3 * 60 * words, 3 * 60 * words)
 
 
-@pytest.mark.parametrize("units,lanes,update", [(24, 16, 2), (20, 7, 1), (10, 32, 1)])
-def test_rows_follow_each_other_without_a_gap_while_events_wait(units, lanes, update):
-    """More steps and sequences, with all their borders, cost as many cycles as their rows have words."""
+@pytest.mark.parametrize("inputs,units,lanes,update", [(30, 24, 16, 2), (30, 20, 7, 1), (60, 10, 32, 1)])
+def test_rows_follow_each_other_without_a_gap_while_events_wait(inputs, units, lanes, update):
+    """Steps and sequences, with all their borders, cost as many cycles as their rows have words."""
     rng = np.random.default_rng(0)
-    image = random_image(
-        rng, inputs=30, units=(units,), classes=2, activity=1.0, state_reset="threshold", mode="mean"
-    )
+    image = random_image(rng, inputs=inputs, units=(units,), classes=2, activity=1.0, mode="mean")
     config = AcceleratorConfig(lanes=lanes, update_lanes=update, readout_lanes=2)
-    shorter = [random_input(rng, image, 3, density=1.0)]
-    longer = shorter + [random_input(rng, image, steps, density=1.0) for steps in (4, 1, 3)]
-    cycles, busy = cost(image, config, longer, shorter)
-    assert cycles == busy > 1000
+    sequences = [random_input(rng, image, steps, density=1.0) for steps in (3, 3, 1, 3)]
+    found = costs(image, config, sequences)
+    assert sum(cycles for cycles, _ in found) == sum(busy for _, busy in found) > 500
 
 
-def test_two_streams_hide_the_latency_of_the_update():
+def test_two_streams_hide_latency():
     image = silent_image(64)
     alone, turns = (AcceleratorConfig(lanes=48, update_lanes=8, streams=streams) for streams in (1, 2))
     sequences = [np.zeros((50, 4), int)] * 2
     assert predict(image, sequences, alone).per_step == pytest.approx(8 + SILENT_CYCLES, abs=0.5)
-    assert predict(image, sequences, turns).per_step < (8 + SILENT_CYCLES) / 1.7
+    assert predict(image, sequences, turns).per_step < (8 + SILENT_CYCLES) / 1.5
 
 
 @pytest.mark.parametrize("streams", [1, 2, 5])

@@ -11,7 +11,7 @@ CYCLES_MAX = 100_000
 
 
 def count_cycles(image, config, sequences):
-    """The counters of each layer at the last END of the logits, with as many cycles as it took.
+    """The counters of each layer at each END of the logits, so with the cycles that it took until then.
 
     `sequences` are T x I integers. They follow each other, or take turns in as many streams as `config` has.
     """
@@ -23,7 +23,7 @@ def count_cycles(image, config, sequences):
             x = sequences[sequence][step]
             tokens += [{"kind": Kind.EVENT, "index": int(j), "value": int(x[j])} for j in x.nonzero()[0]]
         tokens.append({"kind": Kind(kind), "index": 0, "value": 0})
-    counters = []
+    snapshots = []
 
     async def send(ctx):
         ctx.set(dut.events.valid, 1)
@@ -34,21 +34,22 @@ def count_cycles(image, config, sequences):
 
     async def receive(ctx):
         ctx.set(dut.logits.ready, 1)
-        cycles = ends = 0
+        cycles = 0
         async for _, _, valid, kind in ctx.tick().sample(dut.logits.valid, dut.logits.payload.kind):
             cycles += 1
-            ends += bool(valid) and Kind(kind) == Kind.END
-            if ends == len(sequences):
-                break
+            if valid and Kind(kind) == Kind.END:
+                layers = [getattr(dut, f"counters{number}") for number in range(len(image.layers))]
+                snapshots.append([{name: ctx.get(getattr(n, name)) for name in COUNTED} for n in layers])
+            if len(snapshots) == len(sequences):
+                return
             if cycles > CYCLES_MAX:
-                raise TimeoutError(f"{ends} of {len(sequences)} sequences after {CYCLES_MAX} cycles")
-        for number in range(len(image.layers)):
-            values = getattr(dut, f"counters{number}")
-            counters.append({name: ctx.get(getattr(values, name)) for name in COUNTED})
+                raise TimeoutError(
+                    f"{len(snapshots)} of {len(sequences)} sequences after {CYCLES_MAX} cycles"
+                )
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
     simulator.add_testbench(send, background=True)
     simulator.add_testbench(receive)
     simulator.run()
-    return counters
+    return snapshots

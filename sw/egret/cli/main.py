@@ -11,7 +11,19 @@ from typing import Annotated
 import typer
 
 from egret import __version__
-from egret.cli import bitstream, doctor, evaluate, generate, quantize, seeds, simulate, summary, timing, train
+from egret.cli import (
+    bench_fpga,
+    bitstream,
+    doctor,
+    evaluate,
+    generate,
+    quantize,
+    seeds,
+    simulate,
+    summary,
+    timing,
+    train,
+)
 from egru.errors import EgretError
 
 app = typer.Typer(
@@ -31,6 +43,7 @@ for _command in (
     bitstream.bitstream,
     summary.summary,
     timing.timing,
+    bench_fpga.bench_fpga,
     doctor.doctor,
 ):
     app.command()(_command)
