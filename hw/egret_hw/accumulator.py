@@ -13,7 +13,10 @@ TAG_AHEAD = 1
 """Cycles by which a product's tag comes before the product."""
 
 SUM_LATENCY = -1
-"""Cycles from a product until its step may be called closed. Readers ask two cycles after that."""
+"""Cycles from a product until its step may be called closed."""
+
+ASK_LATENCY = 2
+"""Cycles from then until a reader asks, at the earliest."""
 
 SUM_READ_LATENCY = 2
 """Cycles from `read_slot` to `sum`."""

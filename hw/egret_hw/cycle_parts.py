@@ -26,14 +26,14 @@ from .multiplier import MULTIPLY_LATENCY
 from .neuron_update import NeuronUpdate
 from .reset_gate import ResetGate
 from .stream import Kind
-from .sum_gather import GATHER_LATENCY, SumGather
+from .sum_gather import GATHER_LATENCY, START_LATENCY, SumGather
 
 EVENT, TICK, END, PASS = (kind.value for kind in (Kind.EVENT, Kind.TICK, Kind.END, Kind.PASS))
 
 #: Cycles from a border behind the weight fetch until the sums of its step may be read.
 CLOSE_LATENCY = PRODUCT_LATENCY + SUM_LATENCY - 1
-#: Cycles from the read of a class's sum to its logit at the output: the logit's register, and two of a buffered queue.
-LOGIT_LATENCY = READ_LATENCY + MULTIPLY_LATENCY + 1 + 2
+#: Cycles from a class's turn to its logit at the output: the logit's register, and one of a queue.
+LOGIT_LATENCY = READ_LATENCY + MULTIPLY_LATENCY + 1 + 1
 
 _NEVER = 1 << 62
 _LONG_AGO = -_NEVER
@@ -98,9 +98,9 @@ class Queue:
     def _crowded(self, cycle: int) -> bool:
         """Whether the near memory lacks room for what may be on its way out of the far one."""
         most = _NEAR_DEPTH // 2
-        if self._shown[-most] <= cycle:
+        if self._shown[-most - 1] <= cycle:
             return False
-        return bisect_left(self._near, cycle) - bisect_right(self._shown, cycle) >= most
+        return bisect_left(self._near, cycle) - bisect_right(self._shown, cycle) > most
 
     def _through_far(self, entered: int) -> int:
         """Cycle in which an item comes to the near memory that goes through the far one."""
@@ -118,12 +118,13 @@ class Lanes:
     Attributes
     ----------
     free : cycle from which the output register takes the next request
+    empty_from : cycle from which it holds none
     busy : cycles in which the lanes got a word so far
     """
 
     def __init__(self, words: int):
         self.words = words
-        self.free = 0
+        self.free = self.empty_from = 0
         self.busy = 0
         self._moved = _LONG_AGO  # the last request got its turn in the fetch
         self._ended = _LONG_AGO  # its last cycle there
@@ -136,7 +137,7 @@ class Lanes:
     def ask(self, asked: int, *, row: bool) -> None:
         """Note a request, made in cycle `asked`, for a row or for a border alone."""
         accepted, moved = self._move(asked)
-        self.free = accepted
+        self.free, self.empty_from = accepted, accepted + 1
         self._moved = moved
         self._ended = moved + (self.words if row else 1)
         if row:
@@ -156,7 +157,7 @@ class Lanes:
 
 @dataclass(frozen=True)
 class UpdateTiming:
-    """When the results of a step come, counted from the first read of its sums.
+    """When the sums of a closed step reach the update, counted from the cycle in which they are complete.
 
     Attributes
     ----------
@@ -177,8 +178,9 @@ class UpdateTiming:
         # The component is only looked at, not built; Amaranth is told so in this file's first line.
         gather = SumGather(geometry=geometry, units=update_lanes, sum_bits=1, streams=1)
         groups, reads = gather.groups, gather.reads
-        ahead = 0 if gather.overlapped else reads - 2
-        return cls(groups, reads, ahead + GATHER_LATENCY, groups + 1 if gather.overlapped else groups * reads)
+        ahead = START_LATENCY + (0 if gather.overlapped else reads - 2)
+        read = START_LATENCY + (groups + 1 if gather.overlapped else groups * reads)
+        return cls(groups, reads, ahead + GATHER_LATENCY, read)
 
 
 class TokenInput:
@@ -248,7 +250,7 @@ class Encoder:
         Parameters
         ----------
         units : that fire, ascending
-        start : cycle of the first read of the step's sums
+        start : cycle in which the step's sums are complete
         told : cycle from which the encoder knows what to send
         sent : cycle in which the token before was taken
         """
@@ -311,7 +313,7 @@ class TileModel:
         )
         self._recurrent = OwnEvents(streams * (units + 1))
         self._jobs = Queue(JOBS_DEPTH)
-        self._told: deque[tuple[int, int | None]] = deque()  # jobs under way: what, first read of the sums
+        self._told: deque[tuple[int, int | None]] = deque()  # jobs under way: what, sums complete
         self._gated = None if gated is None else iter(gated)
         self._gate_encoder = Encoder(
             update_lanes=update_lanes, timing=timing, latency=ResetGate.LATENCY, steps=1
@@ -443,7 +445,7 @@ class TileModel:
             self.input_events += 1
 
     def _border(self, closed: int, at_rest: bool) -> int:
-        """Close a step in this cycle. Returns the cycle of the first read of its sums."""
+        """Close a step in this cycle. Returns the cycle in which its sums are complete."""
         if at_rest:
             start = closed + 1
         else:
@@ -500,13 +502,14 @@ class ReadoutModel:
         self.lanes = Lanes(RowGeometry(positions=classes, lanes=lanes).words)
         self.input_events = 0
         self._classes = classes
-        self._every = mode == "every"
+        self._every, self._counts = mode == "every", mode == "mean"
         self._source = TokenInput(source, queue_depth)
 
     def ends(self) -> Iterator[int]:
         """Cycles in which the END of each sequence leaves."""
         source, lanes = self._source, self.lanes
         sent_from = 0  # what was due before is sent
+        ticked = -1  # a step is counted in this cycle
         while (head := source.head()) is not None:
             kind, at = head
             if kind == EVENT:
@@ -514,13 +517,14 @@ class ReadoutModel:
                 lanes.ask(at, row=True)
                 self.input_events += 1
             elif kind == END or (kind == TICK and self._every):
-                at = max(at, lanes.free, sent_from)
-                read = lanes.border(at) + CLOSE_LATENCY + 1
+                at = max(at, lanes.empty_from, sent_from, ticked + 1)
+                closing = lanes.border(at) + CLOSE_LATENCY + 1
                 lanes.ask(at, row=False)
+                if kind == TICK or not self._every:  # logits go before it
+                    closing += self._classes + LOGIT_LATENCY
                 if kind == END:
-                    closing = read if self._every else read + self._classes + LOGIT_LATENCY
                     yield closing
-                else:
-                    closing = read + self._classes + LOGIT_LATENCY
                 sent_from = closing + 1
+            elif kind == TICK and self._counts:
+                ticked = at + 1
             source.take(at)

@@ -25,7 +25,7 @@ from egret_sim.turns import plan
 from egru.errors import EgretError
 from egru.testing import random_image, random_input
 
-SILENT_CYCLES = 23
+SILENT_CYCLES = 26
 """What a step without events takes beyond ceil(N / P), with 6P lanes or more."""
 
 
@@ -74,11 +74,11 @@ def test_the_model_takes_the_cycles_of_the_rtl(inputs, units, config, density, s
     if options.get("activity") is None:  # a case that tests something
         assert all(0 < tile.recurrent_events for tile in predicted.tiles)
     snapshots = count_cycles(image, config, sequences)
-    assert [end + 1 for end in predicted.ends] == [counters[0]["cycles"] for counters in snapshots]
-    for found, tile in zip(snapshots[-1], predicted.tiles, strict=True):
-        assert predicted.cycles == found["cycles"]
+    assert [end + 1 for end in predicted.ends] == [cycles for cycles, _ in snapshots]
+    assert predicted.cycles == snapshots[-1][0]
+    for found, tile in zip(snapshots[-1][1], predicted.tiles, strict=True):
         assert tile.busy == found["busy"]
-        assert tile.idle == found["cycles"] - found["busy"]
+        assert tile.idle == predicted.cycles - found["busy"]
         rows = found["input_events"] + found["recurrent_events"]
         assert tile.input_events + tile.recurrent_events + tile.gated_events == rows
 
@@ -154,14 +154,11 @@ def silent_image(units, inputs=4):
 
 
 def costs(image, config, sequences):
-    """Cycles that each sequence but the first takes, and those in which the lanes of the only layer were busy."""
-    snapshots = [layer for (layer,) in count_cycles(image, config, sequences)]
+    """Cycles that each sequence but the first takes, and those in which the only layer's lanes were busy."""
+    snapshots = [(cycles, layer["busy"]) for cycles, (layer,) in count_cycles(image, config, sequences)]
     predicted = predict(image, sequences, config)
-    assert [end + 1 for end in predicted.ends] == [counters["cycles"] for counters in snapshots]
-    return [
-        (after["cycles"] - before["cycles"], after["busy"] - before["busy"])
-        for before, after in pairwise(snapshots)
-    ]
+    assert [end + 1 for end in predicted.ends] == [cycles for cycles, _ in snapshots]
+    return [tuple(b - a for a, b in zip(before, after, strict=True)) for before, after in pairwise(snapshots)]
 
 
 @pytest.mark.parametrize("units,lanes,update", [(20, 6, 1), (21, 13, 2), (5, 64, 5), (33, 48, 8)])
@@ -172,25 +169,25 @@ def test_a_silent_step_takes_the_update_of_all_units_and_a_constant(units, lanes
     assert costs(image, config, sequences) == [(step, 0), (7 * step, 0)]
 
 
-@pytest.mark.parametrize("units,lanes,words", [(16, 12, 4), (21, 16, 4), (21, 10, 7), (5, 16, 1)])
+@pytest.mark.parametrize("units,lanes,words", [(16, 12, 4), (21, 16, 4), (21, 10, 7), (5, 8, 2)])
 def test_an_event_takes_as_many_cycles_as_its_row_has_words(units, lanes, words):
     image = silent_image(units, inputs=60)
     # So many inputs that the update of the step before is over in time.
-    sequences = [np.tile((np.arange(60) < count).astype(int), (3, 1)) for count in (59, 59, 60, 60)]
+    sequences = [np.tile((np.arange(60) < count).astype(int), (2, 1)) for count in (59, 59, 60, 60, 60)]
     found = costs(image, AcceleratorConfig(lanes=lanes, update_lanes=1), sequences)
-    assert found[0] == (3 * 59 * words, 3 * 59 * words)
-    assert found[2] == (3 * 60 * words, 3 * 60 * words)
+    assert found[0] == (2 * 59 * words, 2 * 59 * words)
+    assert found[2] == (2 * 60 * words, 2 * 60 * words)
 
 
-@pytest.mark.parametrize("inputs,units,lanes,update", [(30, 24, 16, 2), (30, 20, 7, 1), (60, 10, 32, 1)])
+@pytest.mark.parametrize("inputs,units,lanes,update", [(30, 24, 16, 2), (30, 20, 7, 1), (60, 10, 16, 1)])
 def test_rows_follow_each_other_without_a_gap_while_events_wait(inputs, units, lanes, update):
     """Steps and sequences, with all their borders, cost as many cycles as their rows have words."""
     rng = np.random.default_rng(0)
     image = random_image(rng, inputs=inputs, units=(units,), classes=2, activity=1.0, mode="mean")
     config = AcceleratorConfig(lanes=lanes, update_lanes=update, readout_lanes=2)
-    sequences = [random_input(rng, image, steps, density=1.0) for steps in (3, 3, 1, 3)]
-    found = costs(image, config, sequences)
-    assert sum(cycles for cycles, _ in found) == sum(busy for _, busy in found) > 500
+    sequences = [random_input(rng, image, steps, density=1.0) for steps in (2, 3, 1, 2, 1)]
+    *found, _ = costs(image, config, sequences)  # behind the last sequence no event waits
+    assert all(cycles == busy > 50 for cycles, busy in found)
 
 
 def test_two_streams_hide_latency():

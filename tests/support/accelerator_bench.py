@@ -11,7 +11,7 @@ CYCLES_MAX = 100_000
 
 
 def count_cycles(image, config, sequences):
-    """The counters of each layer at each END of the logits, so with the cycles that it took until then.
+    """At each END of the logits, the cycles since reset, and the counters of each layer.
 
     `sequences` are T x I integers. They follow each other, or take turns in as many streams as `config` has.
     """
@@ -39,7 +39,8 @@ def count_cycles(image, config, sequences):
             cycles += 1
             if valid and Kind(kind) == Kind.END:
                 layers = [getattr(dut, f"counters{number}") for number in range(len(image.layers))]
-                snapshots.append([{name: ctx.get(getattr(n, name)) for name in COUNTED} for n in layers])
+                values = [{name: ctx.get(getattr(n, name)) for name in COUNTED} for n in layers]
+                snapshots.append((cycles, values))
             if len(snapshots) == len(sequences):
                 return
             if cycles > CYCLES_MAX:

@@ -4,7 +4,7 @@ from collections import deque
 
 import cocotb
 
-from egret_hw.accumulator import SUM_LATENCY, SUM_READ_LATENCY
+from egret_hw.accumulator import ASK_LATENCY, SUM_LATENCY, SUM_READ_LATENCY
 from egret_hw.geometry import CANDIDATE, GATES
 from egret_hw.mac_array import PRODUCT_LATENCY
 from egret_hw.memory import READ_LATENCY
@@ -114,18 +114,19 @@ class Reader:
         self.bench = bench
         self.macs = macs
         self.words = words
-        self.reads: deque[tuple[int, ...]] = deque()
+        self.reads: deque[tuple[int, ...] | None] = deque()
         self.asked: deque[tuple[int, ...] | None] = deque([None] * SUM_READ_LATENCY)
         self.closed = 0
         bench.add(self)
 
     def drive(self) -> None:
-        """Ask for sums, from the cycle in which they are said to be complete."""
+        """Ask for sums, as early as a reader may once they are said to be complete."""
         if self.bench.get("closed"):
             self.closed += 1
             orders = [list(range(self.macs.slots)) for _ in range(self.macs.lanes)]
             for order in orders:
                 self.bench.rng.shuffle(order)
+            self.reads.extend([None] * ASK_LATENCY)
             self.reads.extend(zip(*orders, strict=True))
         now = self.reads.popleft() if self.reads else None
         self.bench.set("reading", now is not None)
