@@ -62,8 +62,10 @@ def simulate(
     Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
     input.
     """
-    network, name = _network(image, task)
-    sequences, labels = _draw(network, name, samples, seed)
+    from egret.sampling import draw, network_and_task
+
+    network, name = network_and_task(image, task)
+    sequences, labels = draw(network, name, samples, seed)
     config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
 
     from egret_sim.build import SimulationError, build_root
@@ -111,46 +113,6 @@ def simulate(
         if run.problem:
             typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
             raise typer.Exit(1)
-
-
-def _network(path: Path | None, task: str | None) -> tuple[NetworkImage, str]:
-    """The image, and the name of the task whose data it takes."""
-    from egret import networks, tasks
-    from egru.image import load_image
-
-    if path is None:
-        if task is None:
-            raise EgretError("simulate needs an image or --task")
-        path = networks.shipped(tasks.check_name(task))
-    network = load_image(path)
-    task = task or network.info.get("task")
-    if not isinstance(task, str):
-        raise EgretError(f"{path} names no task: give --task, one of {', '.join(tasks.NAMES)}")
-    return network, tasks.check_name(task)
-
-
-def _draw(network: NetworkImage, task: str, samples: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Test sequences as integers, and their labels."""
-    import numpy as np
-
-    from egret import tasks
-    from egret.evaluation import check_normalisation
-
-    if samples < 1:
-        raise EgretError(f"samples must be 1 or more, not {samples}")
-    if not 0 <= seed < 1 << 31:
-        raise EgretError(f"seed must be in 0..{(1 << 31) - 1}, not {seed}")
-    data = tasks.load(task)
-    check_normalisation(network, data)
-    inputs = data.test.x[0].shape[1]
-    if inputs != network.input.size:
-        raise EgretError(
-            f"task {task} has {inputs} inputs, but network {network.name} has {network.input.size}"
-        )
-    if samples > len(data.test):
-        raise EgretError(f"samples must be at most {len(data.test)}, the test part of {task}, not {samples}")
-    chosen = data.test.subset(np.random.default_rng(seed).permutation(len(data.test))[:samples])
-    return [network.input.format.quantise(x) for x in chosen.x], chosen.y
 
 
 def _correct(network: NetworkImage, sequences: list[np.ndarray], labels: np.ndarray) -> int:
