@@ -129,7 +129,7 @@ class Accumulator(wiring.Component):
             m.submodules[name] = selector = Selector(width=self.sum_bits, count=len(stored))
             m.d.comb += [
                 selector.index.eq(Cat(slot[_PART_BITS:][: ceil_log2(parts)], bank)),
-                *[selector.choices[n].eq(word) for n, word in enumerate(stored)],
+                selector.choices.eq(Cat(stored)),
             ]
             chosen[name] = selector
         if self.forward:

@@ -49,7 +49,14 @@ class Counters(wiring.Component):
         m = Module()
 
         # Counted a cycle later, so that it is in no one's way.
-        causes = [self.input_event, self.recurrent_event, self.strobe, self.stalled, self.blocked, self.waiting]
+        causes = [
+            self.input_event,
+            self.recurrent_event,
+            self.strobe,
+            self.stalled,
+            self.blocked,
+            self.waiting,
+        ]
         late = Signal(len(causes))
         counting = Signal()  # not in the first cycle, which has nothing to count
         m.d.sync += [late.eq(Cat(causes)), counting.eq(1)]

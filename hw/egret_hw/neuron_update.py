@@ -109,7 +109,7 @@ class NeuronUpdate(wiring.Component):
 
     @property
     def subtracts_output(self) -> bool:
-        """Whether a unit that fired pays its output in the next step, instead of its threshold in the same one."""
+        """Whether a unit that fired pays its output in the next step, not its threshold in the same one."""
         return self.layer.spec.state_reset == "output"
 
     @property
@@ -233,8 +233,8 @@ class NeuronUpdate(wiring.Component):
                 keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)),
                 keep.b.eq(difference),
             ]
-            # With a bit more than the product's rounded part: added to another number with a 1 there, it carries
-            # the rounding.
+            # With a bit more than the product's rounded part: added to another number with a 1 there, it
+            # carries the rounding.
             moved = keep.product.shift_right(_GATE_BITS - 1)
             base = stage(g, "g_wait")
             if self.subtracts_output:  # what the unit sent in the step before
@@ -269,8 +269,9 @@ class NeuronUpdate(wiring.Component):
         return m
 
     def _payload(self, potential):
-        """Potential of a unit that fired, so not negative, rounded to the event's bits; the largest value stands
-        for everything above it.
+        """Potential of a unit that fired (so it is not negative), rounded to the event's bits.
+
+        The largest value stands for everything above it.
         """
         bits = self.layer.spec.event_bits
         shift = _STATE_FRAC - bits

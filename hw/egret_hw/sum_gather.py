@@ -204,7 +204,8 @@ class SumGather(wiring.Component):
         counts = [early_step.has_any, early_step.has_any, early_step.has_input]
         parts = [(f"first{place}", place, counts[place % GATES], place // lanes) for place in firsts]
         parts += [
-            (f"second{unit}", place, second_step.has_recurrent, self.turns) for unit, place in enumerate(seconds)
+            (f"second{unit}", place, second_step.has_recurrent, self.turns)
+            for unit, place in enumerate(seconds)
         ]
         held = []
         for name, place, counted, its_turn in parts:
@@ -214,7 +215,9 @@ class SumGather(wiring.Component):
             with m.If(1 if self.overlapped else answer_turn == its_turn):
                 m.d.sync += register.eq(chosen)
             held.append(register)
-        m.d.comb += [out.eq(register) for out, register in zip([*self.firsts, *self.seconds], held, strict=True)]
+        m.d.comb += [
+            out.eq(register) for out, register in zip([*self.firsts, *self.seconds], held, strict=True)
+        ]
         return m
 
     def _rewind(self, m: Module, active: Signal, group: Signal, offset: Signal, word: "_Word") -> None:
@@ -226,7 +229,7 @@ class SumGather(wiring.Component):
         """The sum that `index` names, or zero."""
         m.submodules[name] = selector = Selector(width=self.sum_shape.width, count=len(sums))
         m.d.comb += [
-            *[selector.choices[number].eq(total) for number, total in enumerate(sums)],
+            selector.choices.eq(Cat(sums)),
             selector.index.eq(index),
             selector.enable.eq(enable),
         ]

@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 
 from egret import __version__
-from egret.cli import bench_fpga, bitstream, doctor, evaluate, generate, quantize, seeds, simulate, summary, train
+from egret.cli import (
+    bench_fpga,
+    bitstream,
+    doctor,
+    evaluate,
+    generate,
+    quantize,
+    seeds,
+    simulate,
+    summary,
+    train,
+)
 from egru.errors import EgretError
 
 app = typer.Typer(

@@ -1,0 +1,49 @@
+"""`egret bench-fpga`: clock and size of the accelerator on FPGAs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def bench_fpga(
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="A build to make, by name; again for more. By default all."),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds of the placements, with commas; by default each build's own.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Sequences to simulate for cycles per step.")] = 30,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Directory for bench-fpga.json and bench-fpga.md.")
+    ] = Path("docs"),
+) -> None:
+    """Synthesise, place and route a fixed list of accelerators; report clock, size and effective GOp/s.
+
+    Results of builds that are not made now stay as they were.
+    """
+    from egret import bench_fpga as bench
+    from egret.recipes import parse_seeds
+
+    builds = bench.chosen_builds(only or [], parse_seeds(seeds) if seeds is not None else None)
+    results = bench.load_results(output)
+
+    def done(result: bench.FpgaResult) -> None:
+        results[result.build.name] = result
+        bench.save_results(results, output)
+
+    bench.run_builds(builds, samples=samples, console=Console(stderr=True), done=done)
+    table = Table(title="clock and size on ECP5", title_justify="left")
+    for heading in ("", *(build.name for build in builds)):
+        table.add_column(heading, justify="left" if not heading else "right")
+    rows = [bench.row_of(results[build.name]) for build in builds]
+    for number, heading in enumerate(bench.HEADINGS[1:], start=1):
+        table.add_row(heading, *(row[number] for row in rows))
+    console = Console()
+    console.print(table)
+    console.print(f"wrote {output / bench.MARKDOWN}", highlight=False, soft_wrap=True)
