@@ -12,8 +12,8 @@ from .stream import index_shape
 TAG_AHEAD = 1
 """Cycles by which a product's tag comes before the product."""
 
-SUM_LATENCY = -1
-"""Cycles from a product until its step may be called closed. Readers ask two cycles after that."""
+SUM_LATENCY = -2
+"""Cycles from a product until its step may be called closed. Readers ask three cycles after that."""
 
 SUM_READ_LATENCY = 2
 """Cycles from `read_slot` to `sum`."""

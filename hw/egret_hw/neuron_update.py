@@ -104,8 +104,9 @@ class NeuronUpdate(wiring.Component):
 
     @property
     def thresholds(self) -> "_Parameters":
-        """Thresholds, per group of units."""
-        return _Parameters(self.layer.threshold.astype(np.int64)[:, None], self.lanes, unsigned(_STATE_FRAC))
+        """Thresholds plus 1, per group of units."""
+        above = self.layer.threshold.astype(np.int64)[:, None] + 1
+        return _Parameters(above, self.lanes, unsigned(_STATE_FRAC + 1))
 
     @property
     def subtracts_output(self) -> bool:
@@ -247,7 +248,7 @@ class NeuronUpdate(wiring.Component):
             above = Signal(signed(state_bits + 1), name=f"lane{lane}_above", reset_less=True)
             m.d.sync += [
                 potential.eq(_plus(stage(base, "base_late"), moved)),
-                above.eq(_plus(stage(base - thresholds[lane][0] - 1, "base_above"), moved)),
+                above.eq(_plus(stage(base - thresholds[lane][0], "base_above"), moved)),
             ]
 
             # The last group may be part empty.
