@@ -12,10 +12,10 @@ from .stream import index_shape
 TAG_AHEAD = 1
 """Cycles by which a product's tag comes before the product."""
 
-SUM_LATENCY = -1
+SUM_LATENCY = -2
 """Cycles from a product until its step may be called closed."""
 
-ASK_LATENCY = 2
+ASK_LATENCY = 3
 """Cycles from then until a reader asks, at the earliest."""
 
 SUM_READ_LATENCY = 2
@@ -132,7 +132,7 @@ class Accumulator(wiring.Component):
             m.submodules[name] = selector = Selector(width=self.sum_bits, count=len(stored))
             m.d.comb += [
                 selector.index.eq(Cat(slot[_PART_BITS:][: ceil_log2(parts)], bank)),
-                *[selector.choices[n].eq(word) for n, word in enumerate(stored)],
+                selector.choices.eq(Cat(stored)),
             ]
             chosen[name] = selector
         if self.forward:

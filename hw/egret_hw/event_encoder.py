@@ -104,14 +104,14 @@ class EventEncoder(wiring.Component):
 
         # A group leaves with its last event, or with its tick; one without either is not in the store.
         one_left = (left & (left - 1)[: self.lanes]) == 0 if self.lanes > 1 else 1
+        # What is ready does not look at its own `valid`.
+        stays = left.any() & ~(one_left & ~group.last)
         m.d.comb += [
-            store.o.ready.eq(free & working & one_left & (~left.any() | ~group.last)),
-            jobs.o.ready.eq(free & (tick | border)),
+            store.o.ready.eq(free & jobs.o.valid & jobs.o.payload.tick & ~stays),
+            jobs.o.ready.eq(free & (~jobs.o.payload.tick | (store.o.valid & ~left.any() & group.last))),
         ]
-        with m.If(store.o.ready):
-            m.d.sync += gone.eq(0)
-        with m.Elif(free & event):
-            m.d.sync += gone.eq(gone | (left & ~(left - 1)[: self.lanes]))
+        with m.If(free & working):
+            m.d.sync += gone.eq(Mux(stays, gone | (left & ~(left - 1)[: self.lanes]), 0))
         return m
 
 

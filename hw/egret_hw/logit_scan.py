@@ -16,7 +16,7 @@ from .readout_scheduler import due_layout
 from .stream import Kind, index_shape, token_layout
 from .widths import signed_bits
 
-_SLOT_LATENCY = 1  # from a class's turn to the address in its lane
+_SLOT_LATENCY = 2  # from a class's turn to the address in its lane
 _IN_FLIGHT = READ_LATENCY + MULTIPLY_LATENCY + 2
 
 
@@ -87,7 +87,7 @@ class LogitScan(wiring.Component):
                 m.d.sync += [lane.eq(0), word.eq(word + 1)]
             with m.Else():
                 m.d.sync += lane.eq(lane + 1)
-        # Sums are complete two cycles after `closed`.
+        # Sums are complete three cycles after `closed`.
         m.d.comb += [
             self.reading.eq(strobe_pipe(m, active, "reading_slot", _SLOT_LATENCY)),
             self.read_bank.eq(self.due.bank),

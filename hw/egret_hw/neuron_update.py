@@ -107,12 +107,13 @@ class NeuronUpdate(wiring.Component):
 
     @property
     def thresholds(self) -> "Parameters":
-        """Thresholds, per group of units."""
-        return Parameters(self.layer.threshold.astype(np.int64)[:, None], self.lanes, unsigned(_STATE_FRAC))
+        """Thresholds plus 1, per group of units."""
+        above = self.layer.threshold.astype(np.int64)[:, None] + 1
+        return Parameters(above, self.lanes, unsigned(_STATE_FRAC + 1))
 
     @property
     def subtracts_output(self) -> bool:
-        """Whether a unit that fired pays its output in the next step, not its threshold at once."""
+        """Whether a unit that fired pays its output in the next step, not its threshold in the same one."""
         return self.layer.spec.state_reset == "output"
 
     @property
@@ -245,8 +246,8 @@ class NeuronUpdate(wiring.Component):
                 keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)),
                 keep.b.eq(difference),
             ]
-            # With a bit more than the product's rounded part: added to another number with a 1 there, it carries
-            # the rounding.
+            # With a bit more than the product's rounded part: added to another number with a 1 there, it
+            # carries the rounding.
             moved = keep.product.shift_right(GATE_BITS - 1)
             base = stage(g, "g_wait")
             if self.subtracts_output:  # what the unit sent in the step before
@@ -259,7 +260,7 @@ class NeuronUpdate(wiring.Component):
             above = Signal(signed(state_bits + 1), name=f"lane{lane}_above", reset_less=True)
             m.d.sync += [
                 potential.eq(_plus(stage(base, "base_late"), moved)),
-                above.eq(_plus(stage(base - thresholds[lane][0] - 1, "base_above"), moved)),
+                above.eq(_plus(stage(base - thresholds[lane][0], "base_above"), moved)),
             ]
 
             # The last group may be part empty.
@@ -293,8 +294,9 @@ class NeuronUpdate(wiring.Component):
         return stage(index, "g_index")
 
     def _payload(self, potential):
-        """Potential of a unit that fired, so not negative, rounded to the event's bits; the largest value stands
-        for everything above it.
+        """Potential of a unit that fired (so it is not negative), rounded to the event's bits.
+
+        The largest value stands for everything above it.
         """
         bits = self.layer.spec.event_bits
         shift = _STATE_FRAC - bits

@@ -1,7 +1,7 @@
 """A wide choice among a few words."""
 
-from amaranth.hdl import Cat, Module, Value, unsigned
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Module, Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .blocks.ecp5_selector import Mux4
@@ -18,7 +18,7 @@ class Selector(wiring.Component):
 
     Members
     -------
-    choices : In, the words
+    choices : In, the words, the first lowest
     index : In, which of them; the result is undefined beyond the last one
     enable : In, 0 = the result is zero
     chosen : Out, the word
@@ -31,7 +31,7 @@ class Selector(wiring.Component):
         self.count = count
         super().__init__(
             {
-                "choices": In(data.ArrayLayout(unsigned(width), count)),
+                "choices": In(width * count),
                 "index": In(index_shape(count)),
                 "enable": In(1),
                 "chosen": Out(width),
@@ -40,7 +40,7 @@ class Selector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        words: list[Value] = [self.choices[number] for number in range(self.count)]
+        words: list[Value] = [self.choices.word_select(n, self.width) for n in range(self.count)]
         if family_of(platform) != ECP5 or self.count <= 2:
             with m.If(self.enable), m.Switch(self.index):
                 for number, word in enumerate(words[:-1]):

@@ -1,6 +1,7 @@
 """Collects the sums of P units from the lanes, a group per cycle."""
 
 from math import gcd
+from types import SimpleNamespace
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import data, wiring
@@ -17,7 +18,7 @@ from .stream import index_shape
 START_LATENCY = 1
 """Cycles from `start` to the first group's turn."""
 
-_SLOT_LATENCY = 1  # from a group's turn to the addresses in the lanes
+_SLOT_LATENCY = 2  # from a group's turn to the addresses in the lanes
 _CHOICE_LATENCY = 2  # from the lanes' sums to the group's
 GATHER_LATENCY = _SLOT_LATENCY + SUM_READ_LATENCY + _CHOICE_LATENCY
 """Cycles from `ahead` to the sums of that group."""
@@ -156,15 +157,18 @@ class SumGather(wiring.Component):
             """1 at those offsets; a small table, where a comparison would be a carry chain."""
             return Cat(offset == number for number in range(count) if condition(number * stride)).any()
 
+        at = word.later(m)
+        turning = pipe(m, turn == self.turns, "turning")
         for lane in range(lanes):
-            below = where(lambda first, lane=lane: first > lane)
-            first = Mux(below, word.next_first, word.first)
+            below = pipe(m, where(lambda first, lane=lane: first > lane), f"below{lane}")
+            first = Mux(below, at.next_first, at.first)
             if self.overlapped:  # lanes outside the group may read the second sums of the group before
                 mine = where(lambda first, lane=lane: (lane - first) % lanes < size)
-                slot = Mux(mine & active, first, Mux(below, word.second, word.previous_second))
+                mine = pipe(m, mine & active, f"mine{lane}")
+                slot = Mux(mine, first, Mux(below, at.second, at.previous_second))
             else:
-                slot = Mux(turn == self.turns, Mux(below, word.next_second, word.second), first)
-            m.d.comb += self.read_slots[lane].eq(pipe(m, slot, f"slot{lane}", _SLOT_LATENCY))
+                slot = Mux(turning, Mux(below, at.next_second, at.second), first)
+            m.d.comb += self.read_slots[lane].eq(pipe(m, slot, f"slot{lane}"))
 
         # The strobe comes with the first sums' register, or so late that the second sums follow in the next
         # cycle.
@@ -229,7 +233,7 @@ class SumGather(wiring.Component):
         """The sum that `index` names, or zero."""
         m.submodules[name] = selector = Selector(width=self.sum_shape.width, count=len(sums))
         m.d.comb += [
-            *[selector.choices[number].eq(total) for number, total in enumerate(sums)],
+            selector.choices.eq(Cat(sums)),
             selector.index.eq(index),
             selector.enable.eq(enable),
         ]
@@ -260,6 +264,11 @@ class _Word:
         self.second = Signal(shape, name=f"{name}_second", init=geometry.words)
         self.next_second = Signal(shape, name=f"{name}_next_second", init=after)
         self.phase = Signal(range(GATES), name=f"{name}_phase")  # the number modulo 3
+
+    def later(self, m: Module) -> SimpleNamespace:
+        """The slots, a cycle later."""
+        names = ("first", "next_first", "previous_second", "second", "next_second")
+        return SimpleNamespace(**{name: pipe(m, getattr(self, name), f"word_{name}_later") for name in names})
 
     def clear(self, m: Module) -> None:
         """Go to word 0."""

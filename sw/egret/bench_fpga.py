@@ -104,7 +104,7 @@ class FpgaResult:
 
     @property
     def effective_gops(self) -> float:
-        """Effective GOp/s at the median clock: 2 operations per product of a network that knows no silence."""
+        """Effective GOp/s at the median clock: 2 operations for each product of a dense network."""
         return 2 * self.dense_macs_per_step / self.cycles_per_step * self.median_mhz / 1000
 
     def as_json(self) -> dict[str, Any]:
@@ -352,10 +352,10 @@ def markdown(results: Sequence[FpgaResult]) -> str:
         "# Clock and size on FPGAs",
         "",
         "Written by `make bench-fpga`: the complete accelerator with counters and readout, placed and routed",
-        "out of context with open tools for ECP5, speed grade 6. LUTs are what the netlist takes: a carry cell",
-        "counts as two, a distributed memory as four. Cycles per step are those of the RTL in simulation:",
-        "shipped networks on real test data, the others on random input. Effective GOp/s are 2 x dense",
-        "products per step / cycles per step x median clock.",
+        "out of context with open tools for ECP5, speed grade 6. LUTs are what the netlist takes: a carry",
+        "cell counts as two, a distributed memory as four. Cycles per step are those of the RTL in",
+        "simulation: shipped networks on real test data, the others on random input. Effective GOp/s are",
+        "2 x dense products per step / cycles per step x median clock.",
         "",
         "| " + " | ".join(HEADINGS) + " |",
         "|" + "---|" * len(HEADINGS),

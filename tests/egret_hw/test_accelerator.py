@@ -274,3 +274,29 @@ def test_lanes_out_of_range_are_refused(lanes):
     image = random_image(np.random.default_rng(0), inputs=2, units=(3,), classes=2)
     with pytest.raises(EgretError, match=r"lanes of layer 0 must be an integer from 1 to 64, not"):
         Accelerator(image, AcceleratorConfig(lanes=lanes))
+
+
+SILENT_STEP = 27
+"""Cycles of a step without events, beyond one for each group of units: docs/architecture.md."""
+
+
+@pytest.mark.parametrize(("units", "lanes", "update"), [(40, 12, 2), (48, 16, 1)])
+def test_a_silent_step_costs_its_update_and_the_latency_that_the_docs_state(units, lanes, update):
+    image = random_image(
+        np.random.default_rng(1),
+        inputs=3,
+        units=(units,),
+        classes=2,
+        mode="last",
+        input_bits=8,
+        threshold=(0.99, 0.99),
+    )
+    config = AcceleratorConfig(lanes=lanes, update_lanes=update)
+    cycles = []
+    for steps in (4, 14):
+        x = np.zeros((steps, 3), np.int64)
+        wanted, layers = expected_of(image, [x])
+        assert not any(layers[0])
+        _, _, counters = simulate(image, config, tokens_of([x]), len(wanted))
+        cycles.append(counters[0]["cycles"])
+    assert (cycles[1] - cycles[0]) / 10 == -(-units // update) + SILENT_STEP

@@ -22,6 +22,7 @@ from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import describe
 from egret_hw.memory import Ram, Rom, SpramMemory
 from egret_hw.multiplier import Multiplier, PairMultiplier
+from egret_hw.selector import Selector
 from egret_sim.build import build
 from egret_sim.cosimulation import build_bench
 from egret_sim.run import Built, simulate
@@ -69,6 +70,15 @@ def ram(width, depth, family, kind=Ram):
     )
 
 
+def selector(width, count, family):
+    return case(
+        f"selector_{count}x{width}",
+        family,
+        lambda: Selector(width=width, count=count),
+        limits={"index": count},
+    )
+
+
 def spoilt_rom():
     """A comparison that must fail: one bit of one word differs."""
     contents = words(9, 700)
@@ -94,6 +104,10 @@ CASES = [
     ),
     *(ram(w, d, ECP5) for w, d in ((6, 4000), (3, 8000), (2, 16384), (2, 17000), (3, 40000))),
     ram(24, 700, ECP5, kind=SpramMemory),
+    *(
+        selector(w, c, ECP5)
+        for w, c in ((9, 1), (9, 2), (9, 3), (22, 4), (9, 5), (9, 8), (5, 11), (5, 16), (4, 21))
+    ),
     *(
         multiplier(a, b, ICE40)
         for a, b in ((8, 9), (16, 16), (16, 17), (17, 16), (17, 17), (9, 22), (9, 31), (9, 32))
@@ -208,6 +222,8 @@ ECP5_COSTS = {
     "few": (Rom(shape=unsigned(20), contents=words(20, 10)), {"TRELLIS_FF": 24, "LUT4": None}),
     "state": (Ram(shape=unsigned(64), depth=128), {"DP16KD": 2}),
     "narrow": (Ram(shape=unsigned(18), depth=1000), {"DP16KD": 1}),
+    "choice_of_4": (Selector(width=10, count=4), {"LUT4": 20, "PFUMX": 10}),
+    "choice_of_16": (Selector(width=10, count=16), {"LUT4": 100, "PFUMX": 50}),
     "little": (Ram(shape=unsigned(64), depth=16), {"TRELLIS_DPR16X4": 16, "TRELLIS_FF": 68}),
 }
 

@@ -116,7 +116,7 @@ def test_an_image_that_does_not_exist_exits_with_2(workplace, tmp_path, capsys):
 
 def test_neither_an_image_nor_a_task_exits_with_2(capsys):
     assert main(["simulate"]) == 2
-    assert "simulate needs an image or --task" in capsys.readouterr().err
+    assert "an image or --task must be given" in capsys.readouterr().err
 
 
 def test_an_image_for_other_inputs_than_the_task_has_exits_with_2(workplace, capsys):
