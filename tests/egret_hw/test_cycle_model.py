@@ -25,7 +25,7 @@ from egret_sim.turns import plan
 from egru.errors import EgretError
 from egru.testing import random_image, random_input
 
-SILENT_CYCLES = 26
+SILENT_CYCLES = 27
 """What a step without events takes beyond ceil(N / P), with 6P lanes or more."""
 
 
