@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -285,19 +285,18 @@ class _Search:
         return options
 
     def _neighbours(self, choice: _Choice) -> Iterator[_Choice]:
-        """Choices in which one tile, or two, have a little more or less."""
-        places = [self._near_tiles(index, tile) for index, tile in enumerate(choice.tiles)]
-        near_readout = _near(self.readout_lanes, choice.readout)
-        seen = {choice}
-        for changed in range(len(places)):
-            for tile, readout in product(places[changed], near_readout):
-                one = _with_tile(_Choice(choice.tiles, readout), changed, tile)
-                for also in range(changed, len(places)):
-                    for other in places[also] if also != changed else [one.tiles[also]]:
-                        both = _with_tile(one, also, other)
-                        if both not in seen:
-                            seen.add(both)
-                            yield both
+        """Choices in which one tile or the readout has a little more or less, or one gets what another gives."""
+        places = range(len(choice.tiles))
+        yield from (_Choice(choice.tiles, lanes) for lanes in _near(self.readout_lanes, choice.readout)[1:])
+        for index in places:
+            for tile in self._near_tiles(index, choice.tiles[index])[1:]:
+                yield _with_tile(choice, index, tile)
+        for index, other in permutations(places, 2):
+            lanes, update = choice.tiles[other]
+            less = [n for n in self.lanes[other] if n < lanes][-1:]
+            for fewer in less:
+                narrowed = _with_tile(choice, other, (fewer, min(update, self._updates(other, fewer)[-1])))
+                yield from self._wider(narrowed, index)
 
     def _near_tiles(self, index: int, tile: tuple[int, int]) -> list[tuple[int, int]]:
         """The tile itself, and those with the next numbers of lanes and of update lanes."""
