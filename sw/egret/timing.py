@@ -124,4 +124,5 @@ def draw(trace: Trace, path: Path, *, title: str) -> None:
     axes.set_xlabel("cycle (a colour for each step; dotted: TICK sent)")
     axes.set_title(title, fontsize=10)
     axes.set_xlim(0, len(trace.activity[ROWS[0]]))
-    figure.savefig(path)
+    # Without the date the same simulation gives the same file.
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
