@@ -48,8 +48,9 @@ def split(y: np.ndarray) -> dict[str, np.ndarray]:
 
 def load() -> Task:
     """Load the task."""
+    member = read_member(ARCHIVE, MEMBER)
     try:
-        with np.load(io.BytesIO(read_member(ARCHIVE, MEMBER)), allow_pickle=False) as data:
+        with np.load(io.BytesIO(member), allow_pickle=False) as data:
             flat, lengths, y = data["X"], data["lengths"], data["y"]
     except (KeyError, ValueError, OSError) as error:
         raise EgretError(
