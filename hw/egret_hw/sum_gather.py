@@ -158,16 +158,17 @@ class SumGather(wiring.Component):
             return Cat(offset == number for number in range(count) if condition(number * stride)).any()
 
         at = word.later(m)
-        turning = pipe(m, turn == self.turns, "turning")
         for lane in range(lanes):
             below = pipe(m, where(lambda first, lane=lane: first > lane), f"below{lane}")
-            first = Mux(below, at.next_first, at.first)
             if self.overlapped:  # lanes outside the group may read the second sums of the group before
-                mine = where(lambda first, lane=lane: (lane - first) % lanes < size)
-                mine = pipe(m, mine & active, f"mine{lane}")
-                slot = Mux(mine, first, Mux(below, at.second, at.previous_second))
+                mine = where(lambda first, lane=lane: (lane - first) % lanes < size) & active
+                seconds = [at.previous_second, at.second]
             else:
-                slot = Mux(turning, Mux(below, at.next_second, at.second), first)
+                mine = turn != self.turns
+                seconds = [at.second, at.next_second]
+            slots = [*seconds, at.first, at.next_first]
+            index = Cat(below, pipe(m, mine, f"mine{lane}"))
+            slot = self._chosen(m, f"slot{lane}", slots, index)
             m.d.comb += self.read_slots[lane].eq(pipe(m, slot, f"slot{lane}"))
 
         # The strobe comes with the first sums' register, or so late that the second sums follow in the next
@@ -229,11 +230,11 @@ class SumGather(wiring.Component):
         m.d.sync += [active.eq(0), group.eq(0), offset.eq(0)]
         word.clear(m)
 
-    def _chosen(self, m: Module, name: str, sums: list, index: Value, enable: ValueLike = 1) -> Value:
-        """The sum that `index` names, or zero."""
-        m.submodules[name] = selector = Selector(width=self.sum_shape.width, count=len(sums))
+    def _chosen(self, m: Module, name: str, words: list, index: Value, enable: ValueLike = 1) -> Value:
+        """The word that `index` names, or zero."""
+        m.submodules[name] = selector = Selector(width=len(words[0]), count=len(words))
         m.d.comb += [
-            selector.choices.eq(Cat(sums)),
+            selector.choices.eq(Cat(words)),
             selector.index.eq(index),
             selector.enable.eq(enable),
         ]
