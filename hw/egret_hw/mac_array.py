@@ -42,7 +42,7 @@ class MacArray(wiring.Component):
     strobe, close, word : In, from the weight fetch
     weights : In, L weights, lane 0 lowest
     closed : Out, 1 = the sums of the closed step are complete
-    empty : Out, 1 = no product is under way: sums asked for now are complete
+    empty : Out, 1 = no product is under way, so a step may be called closed at once
     reading, read_bank, read_slots : In, 1 = that bank is being read; for each lane, the accumulator to read
     sums : Out, for each lane, its value
     """

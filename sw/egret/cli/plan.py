@@ -1,0 +1,160 @@
+"""`egret plan`: lanes for each tile, from the activity of real data."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from egru.errors import EgretError
+
+from .options import QueueDepth, Streams
+
+if TYPE_CHECKING:
+    from egret.plan import Plan
+    from egret_sim.report import Report
+
+
+def plan(
+    image: Annotated[
+        Path | None, typer.Argument(help="Network image; by default the shipped network of the task.")
+    ] = None,
+    board: Annotated[str, typer.Option(help="Board, such as ulx3s_85f.")] = "ulx3s_85f",
+    multipliers: Annotated[
+        int | None, typer.Option(help="Multipliers to spend; by default all that the board has.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Task whose test data it is to be fast for; by default the one the image names."),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Test sequences, drawn at random.")] = 30,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 1,
+    streams: Streams = 1,
+    queue_depth: QueueDepth = 16,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Simulate the RTL, too, and show its cycles beside.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file for the plan.")] = None,
+) -> None:
+    """Share a board's multipliers among lanes, updates and readout so that all tiles take equal time.
+
+    Cycles are predicted without RTL, for the same test sequences as `egret simulate` plays with this seed.
+    """
+    from egret.build.boards import board_named
+    from egret.plan import available_multipliers, make_plan
+    from egret.sampling import draw, network_and_task
+    from egret_hw.cycle_model import activity_of
+
+    chosen = board_named(board)
+    available = available_multipliers(chosen.device)
+    if multipliers is not None and not 1 <= multipliers <= available:
+        raise EgretError(f"multipliers must be 1 to {available}, as {board} has, not {multipliers}")
+    network, name = network_and_task(image, task)
+    sequences, _ = draw(network, name, samples, seed)
+    with Console(stderr=True).status(f"{network.name}: running the integer model") as status:
+        activities = activity_of(network, sequences)
+        found = make_plan(
+            network,
+            activities,
+            multipliers=available if multipliers is None else multipliers,
+            streams=streams,
+            queue_depth=queue_depth,
+            progress=lambda tried: status.update(f"{network.name}: {tried} configurations tried"),
+        )
+    measured = _measure(found, sequences, seed) if measure else None
+    console = Console()
+    title = f"{network.name} with {found.multipliers} of {found.available} multipliers, {name} test data"
+    console.print(title, highlight=False, soft_wrap=True)
+    console.print(_tiles(found))
+    console.print(_totals(found, measured))
+    console.print(found.options, highlight=False, soft_wrap=True)
+    if output is not None:
+        figures = found.as_dict()
+        if measured is not None:
+            figures["measured"] = measured.as_dict()
+        _write(output, figures)
+    if measured is not None and measured.problem:
+        typer.echo(f"egret: {measured.problem}", err=True)
+        raise typer.Exit(1)
+
+
+def _tiles(found: Plan) -> Table:
+    table = Table()
+    for heading in ("", "units", "lanes", "update lanes", "words / event", "events / step", "busy %"):
+        table.add_column(heading, justify="right" if heading else "left")
+    cycles, config = found.cycles, found.config.resolve(found.image)
+    updates = [*map(str, config.update_lanes), "-"]
+    units = [*(layer.spec.units for layer in found.image.layers), found.image.readout.spec.classes]
+    for index, tile in enumerate([*cycles.tiles, cycles.readout]):
+        events = tile.input_events + tile.recurrent_events + tile.gated_events
+        table.add_row(
+            f"layer {index}" if index < len(cycles.tiles) else "readout",
+            f"{units[index]}",
+            f"{tile.lanes}",
+            updates[index],
+            f"{tile.busy // events if events else 0}",
+            f"{events / cycles.steps:.2f}",
+            f"{100 * tile.busy / cycles.cycles:.1f}",
+        )
+    return table
+
+
+def _totals(found: Plan, measured: Report | None) -> Table:
+    table = Table()
+    table.add_column("")
+    table.add_column("predicted", justify="right")
+    if measured is not None:
+        table.add_column("RTL", justify="right")
+
+    def row(heading: str, predicted: str, rtl: str | None) -> None:
+        table.add_row(heading, predicted, *([] if rtl is None else [rtl]))
+
+    none = measured is None
+    row("cycles", f"{found.cycles.cycles}", None if none else f"{measured.cycles}")
+    row("cycles / step", f"{found.cycles.per_step:.1f}", None if none else f"{measured.cycles_per_step:.1f}")
+    row(
+        "busy MAC %, layers",
+        f"{found.layers_busy_percent:.1f}",
+        None if none else f"{measured.layers_busy_percent:.1f}",
+    )
+    row(
+        "busy MAC %, with readout",
+        f"{found.busy_percent:.1f}",
+        None if none else f"{measured.busy_percent:.1f}",
+    )
+    row(
+        "effective / peak",
+        f"{found.effective_over_peak:.2f}",
+        None if none else f"{measured.effective_over_peak:.2f}",
+    )
+    return table
+
+
+def _measure(found: Plan, sequences: list, seed: int) -> Report:
+    from egret_sim.build import SimulationError
+    from egret_sim.run import simulate
+
+    try:
+        with Console(stderr=True).status(f"{found.image.name}: simulating the RTL"):
+            return simulate(found.image, sequences, found.config, seed=seed)
+    except SimulationError as error:
+        typer.echo(f"egret: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _write(path: Path, figures: dict) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w") as file:
+            file.write(json.dumps(figures, indent=2) + "\n")
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except OSError as error:
+        raise EgretError(f"cannot write {path}: {error.strerror}") from None
