@@ -22,7 +22,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim bitstream bench-fpga lint format doctor clean help
+.PHONY: all setup test sim bitstream bench bench-fpga lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -54,6 +54,9 @@ endif
 
 bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
 	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)
+
+bench: setup ## cycles per step and busy multipliers, predicted and in RTL, into docs (minutes): SAMPLES=n SEED=n
+	$(EGRET) bench --samples $(SAMPLES) --seed $(SEED)
 
 bench-fpga: setup ## clock and size on ECP5, several seeds each (an hour or more): ONLY=name SEEDS=1,2
 	$(EGRET) bench-fpga $(foreach name,$(ONLY),--only $(name)) $(if $(SEEDS),--seeds $(SEEDS))

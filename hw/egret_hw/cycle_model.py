@@ -55,12 +55,12 @@ class Activity:
     ----------
     inputs : number of input events in each step
     fired : for each layer and step, the units that fire, ascending
-    gated : the same of the gated events; None for a layer without (reset="after"), or altogether
+    gated : the same of the gated events, for layers with reset="before"; nothing for others
     """
 
     inputs: Sequence[int]
     fired: Sequence[Sequence[Sequence[int]]]
-    gated: Sequence[Sequence[Sequence[int]] | None] | None = None
+    gated: Sequence[Sequence[Sequence[int]]] = ()
 
     @classmethod
     def of(cls, x: np.ndarray, trace: Trace) -> Activity:
@@ -69,7 +69,7 @@ class Activity:
         return cls(
             inputs=np.count_nonzero(x, axis=1).tolist(),
             fired=[_units(layer) for layer in trace.events],
-            gated=[None if layer is None else _units(layer) for layer in gated],
+            gated=[[] if layer is None else _units(layer) for layer in gated],
         )
 
 
@@ -119,7 +119,7 @@ def activity_of(image: NetworkImage, sequences: Iterable[np.ndarray]) -> list[Ac
 def predict(
     image: NetworkImage, sequences: Iterable[np.ndarray], config: AcceleratorConfig | None = None
 ) -> Cycles:
-    """Cycles that an accelerator takes for sequences (each T x I integers), which follow each other or take turns."""
+    """Cycles that an accelerator takes for sequences (each T x I integers), back to back or in turns."""
     return predict_activity(Shape.of(image, config), activity_of(image, sequences))
 
 
@@ -133,6 +133,9 @@ def predict_activity(shape: Shape, activities: Sequence[Activity]) -> Cycles:
     source = _play(turns, activities)
     tiles = []
     for index, units in enumerate(shape.units):
+        gated = None
+        if shape.gate_first[index]:
+            gated = [activities[sequence].gated[index][step] for sequence, step in steps]
         tile = TileModel(
             units=units,
             lanes=config.lanes[index],
@@ -141,9 +144,7 @@ def predict_activity(shape: Shape, activities: Sequence[Activity]) -> Cycles:
             streams=config.streams,
             source=source,
             fired=[activities[sequence].fired[index][step] for sequence, step in steps],
-            gated=[activities[sequence].gated[index][step] for sequence, step in steps]
-            if shape.gate_first[index]
-            else None,
+            gated=gated,
         )
         tiles.append(tile)
         source = tile.tokens()

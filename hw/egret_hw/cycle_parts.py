@@ -15,6 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from .accumulator import SUM_LATENCY
 from .event_encoder import JOBS_DEPTH
@@ -32,14 +33,14 @@ EVENT, TICK, END, PASS = (kind.value for kind in (Kind.EVENT, Kind.TICK, Kind.EN
 
 #: Cycles from a border behind the weight fetch until the sums of its step may be read.
 CLOSE_LATENCY = PRODUCT_LATENCY + SUM_LATENCY - 1
-#: Cycles from a class's turn to its logit at the output: the logit's register, and one of a queue.
+#: Cycles from a class's turn to its logit at the output, through a register and a queue.
 LOGIT_LATENCY = READ_LATENCY + MULTIPLY_LATENCY + 1 + 1
 
 _NEVER = 1 << 62
 _LONG_AGO = -_NEVER
 
-Tokens = Generator[tuple[int, int], int | None, None]
-"""Tokens on their way: (kind, cycle from which it is offered). The cycle in which it was taken is sent back."""
+Tokens = Generator[tuple[int, int], int, None]
+"""Tokens on their way: (kind, cycle from which it is offered); sent back: the cycle in which it was taken."""
 
 
 class Queue:
@@ -131,7 +132,7 @@ class Lanes:
         self._last_word = _LONG_AGO
 
     def border(self, asked: int) -> int:
-        """Cycle in which a border goes out of the fetch that is asked for in cycle `asked`, with or without a row."""
+        """Cycle in which a border leaves the fetch that is asked for in cycle `asked`, row or not."""
         return self._move(asked)[1] + 1
 
     def ask(self, asked: int, *, row: bool) -> None:
@@ -173,6 +174,7 @@ class UpdateTiming:
     read: int
 
     @classmethod
+    @cache
     def of(cls, geometry: LayerGeometry, update_lanes: int) -> UpdateTiming:
         """Timing of a layer whose update takes so many units at once."""
         # The component is only looked at, not built; Amaranth is told so in this file's first line.
@@ -196,7 +198,10 @@ class TokenInput:
         """Kind of the token at the output and the cycle from which it is there; None if no more come."""
         if self._head is None:
             try:
-                kind, offered = self._tokens.send(self._entered)
+                if self._entered is None:
+                    kind, offered = next(self._tokens)
+                else:
+                    kind, offered = self._tokens.send(self._entered)
             except StopIteration:
                 return None
             self._entered = self._queue.enter(offered)
@@ -358,13 +363,13 @@ class TileModel:
 
     def _act(self) -> bool:
         """Let the scheduler do the next thing; False if there is nothing left to do."""
-        kind, at = self._input.head() or (None, _NEVER)
+        kind, at = self._input.head() or (EVENT, _NEVER)
         ready = max(self.lanes.free, self._turn_from)
         back_at = self._recurrent_at(ready)
         input_at = max(at, ready) if kind == EVENT else _NEVER
         gated_at, reopen_at = self._gated_at() if self._gating else (_NEVER, _NEVER)
         row_at = min(gated_at, back_at, input_at)
-        turn_at = self._turn_at(kind, at) if kind is not None and kind != EVENT else _NEVER
+        turn_at = self._turn_at(kind, at) if kind != EVENT else _NEVER
 
         first = min(row_at, reopen_at, turn_at)
         if self._border_at is not None and self._border_at < first:
@@ -407,7 +412,7 @@ class TileModel:
         return _NEVER
 
     def _gated_at(self) -> tuple[int, int]:
-        """Cycle in which the next gated event may become a request, and in which their tick closes the step."""
+        """Cycles in which the next gated event may become a request, and their tick closes the step."""
         kind, shown = self._gated_events.head() or (TICK, _NEVER)
         if kind == EVENT:
             return max(shown, self._read_from, self.lanes.free), _NEVER
@@ -462,7 +467,7 @@ class TileModel:
             self._done_from.popleft()
             start = self._border(closed, self.lanes.at_rest(closed))
             if self._gated is not None:
-                self._gate(start, closed + 1)
+                self._gate(next(self._gated), start, closed + 1)
                 start = None
         self._told.append((kind, start))
         self._input.take(closed)
@@ -471,10 +476,10 @@ class TileModel:
         self._turn_from = closed + 1
         self._complete_from = 0 if self._turn < self._streams else None
 
-    def _gate(self, start: int, told: int) -> None:
+    def _gate(self, units: Sequence[int], start: int, told: int) -> None:
         """Send the step's gated events; nothing holds them up."""
         self._gating = True
-        step = self._gate_encoder.step(next(self._gated), start=start, told=told, sent=0)
+        step = self._gate_encoder.step(units, start=start, told=told, sent=0)
         kind, loaded = next(step)
         while kind == EVENT:
             self._gated_events.send(EVENT, loaded + 1)

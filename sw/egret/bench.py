@@ -322,9 +322,9 @@ class Bench:
         section = Section(
             "edgedrnn",
             "Against EdgeDRNN: one layer, 16 inputs",
-            "Cycles per step. EdgeDRNN by the law measured on its RTL, on the same random patterns. First with "
-            "as many lanes as it has multipliers (the update has 2 more for each of its lanes), then with "
-            "no more multipliers than it has, those of the update included.",
+            "Cycles per step. EdgeDRNN by the law measured on its RTL, on the same random patterns. First "
+            "with as many lanes as it has multipliers (the update has 2 more for each of its lanes P), then "
+            "with no more multipliers than it has, those of the update included.",
             (
                 "units", "multipliers", "silent", "EdgeDRNN", "equal lanes: 1 stream", "times", "2 streams",
                 "times", "equal multipliers: lanes + update", "1 stream", "times", "2 streams", "times",
@@ -340,7 +340,8 @@ class Bench:
         inputs = 16
         rng = self._rng(units, silent)
         active = rng.random((2, self.steps, inputs + units)) >= silent
-        peer = np.mean([edgedrnn_cycles(step, units=units, elements=multipliers) for step in active[0]])
+        flat = active.reshape(-1, inputs + units)
+        peer = np.mean([edgedrnn_cycles(step, units=units, elements=multipliers) for step in flat])
         activities = [
             Activity(
                 one[:, :inputs].sum(axis=1).tolist(),
@@ -351,7 +352,7 @@ class Bench:
 
         def per_step(lanes: int, update: int, streams: int) -> float:
             config = AcceleratorConfig(lanes=lanes, update_lanes=update, streams=streams)
-            return predict_activity(_shape(units, config), activities[:streams]).per_step
+            return predict_activity(_shape(units, config), activities).per_step
 
         def best(pairs: Sequence[tuple[int, int]], streams: int) -> tuple[float, tuple[int, int]]:
             return min((per_step(*pair, streams), pair) for pair in pairs)
@@ -416,12 +417,12 @@ def _silence(steps: int) -> Activity:
 
 def _dense(image: NetworkImage, steps: int) -> Activity:
     """Every input and every unit active in every step."""
-    every = [list(range(layer.spec.units)) for layer in image.layers]
-    gated = [
-        [units] * steps if layer.spec.reset == "before" else None
-        for layer, units in zip(image.layers, every, strict=True)
-    ]
-    return Activity([image.input.size] * steps, [[units] * steps for units in every], gated)
+    fired, gated = [], []
+    for layer in image.layers:
+        every = [list(range(layer.spec.units))] * steps
+        fired.append(every)
+        gated.append([[], *every[1:]] if layer.spec.reset == "before" else [])
+    return Activity([image.input.size] * steps, fired, gated)
 
 
 def _dense_macs(image: NetworkImage) -> int:

@@ -1,4 +1,4 @@
-"""Loads for the bench: random patterns of events, a network that turns its input into them, and a peer's law."""
+"""Loads for the bench: random patterns, a network that repeats its input as events, and a peer's law."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TABLE_BITS, _EVENT_BITS = 10, 8
 def random_patterns(
     rng: np.random.Generator, *, inputs: int, units: int, share: float, steps: int, sequences: int
 ) -> list[Activity]:
-    """Activity of one layer in which every input and every unit is active with the same chance in each step."""
+    """Activity of one layer; in each step every input and every unit is active with the same chance."""
     found = []
     for _ in range(sequences):
         x = rng.random((steps, inputs)) < share

@@ -187,15 +187,21 @@ class _Search:
         self.progress = progress
         self.known: dict[_Choice, Cycles] = {}
         self.units = [layer.spec.units for layer in image.layers]
-        self.classes = image.readout.spec.classes
-        self.lanes = [_lane_options(GATES * units) for units in self.units]
-        self.readout_lanes = _lane_options(self.classes)
+        self.readout_lanes = _lane_options(image.readout.spec.classes)
         self.steps = sum(len(activity.inputs) for activity in activities)
         self.rows = _rows(activities)
+        self.shared = _sharing(image)
+        self.lanes = [_lane_options(GATES * units) for units in self.units]
+        #: Of each tile, and of each number of its lanes: the numbers of update lanes that differ in time.
+        self.updates = [
+            {lanes: _update_options(units, lanes) for lanes in options}
+            for units, options in zip(self.units, self.lanes, strict=True)
+        ]
 
     def cost(self, choice: _Choice) -> int:
         """Multipliers that it takes."""
-        return multipliers_of(self.image, choice.config(self.streams, self.queue_depth))
+        lanes = [*(tile[0] for tile in choice.tiles), choice.readout]
+        return _cost(self.shared, lanes, [tile[1] for tile in choice.tiles])
 
     def cycles(self, choice: _Choice) -> Cycles:
         """Predicted cycles."""
@@ -215,17 +221,16 @@ class _Search:
                 f"not {multipliers}"
             )
         while True:
-            times = [self._tile_time(index, *tile) for index, tile in enumerate(choice.tiles)]
-            times.append(self.rows[-1] * -(-self.classes // choice.readout))
+            times = [self._time(choice, index) for index in range(len(self.rows))]
             slowest = int(np.argmax(times))
             better = [
-                (self.cost(other), other)
-                for other in self._wider(choice, slowest)
+                other
+                for other in self._others(choice, slowest)
                 if self._time(other, slowest) < times[slowest] and self.cost(other) <= multipliers
             ]
             if not better:
                 return choice
-            choice = min(better, key=lambda pair: pair[0])[1]
+            choice = min(better, key=lambda other: (self.cost(other), self._time(other, slowest)))
 
     def improved(self, choice: _Choice, multipliers: int) -> _Choice:
         """Try neighbours with the cycle model, until none is better."""
@@ -244,48 +249,30 @@ class _Search:
                 return choice
             choice = best
 
-    def _at_least(self, choice: _Choice) -> float:
+    def _at_least(self, choice: _Choice) -> int:
         """Cycles below which it cannot come."""
-        return max(self._time(choice, index) for index in range(len(self.units) + 1))
+        return max(self._time(choice, index) for index in range(len(self.rows)))
 
-    def _time(self, choice: _Choice, index: int) -> float:
+    def _time(self, choice: _Choice, index: int) -> int:
+        """Cycles of all steps that a tile, or the readout behind them, needs by itself."""
         if index == len(self.units):
-            return self.rows[-1] * -(-self.classes // choice.readout)
-        return self._tile_time(index, *choice.tiles[index])
-
-    def _tile_time(self, index: int, lanes: int, update: int) -> float:
-        """Cycles of all steps that the tile needs, if nothing but its lanes and its update counts."""
-        geometry = LayerGeometry.of(units=self.units[index], lanes=lanes)
-        timing = UpdateTiming.of(geometry, update)
-        return max(self.rows[index] * geometry.words, self.steps * timing.groups * timing.interval)
-
-    def _wider(self, choice: _Choice, index: int) -> Iterator[_Choice]:
-        """The next larger choices of one tile, or of the readout."""
-        if index == len(self.units):
-            wider = [lanes for lanes in self.readout_lanes if lanes > choice.readout]
-            if wider:
-                yield _Choice(choice.tiles, wider[0])
-            return
+            words = -(-self.image.readout.spec.classes // choice.readout)
+            return self.rows[index] * words
         lanes, update = choice.tiles[index]
-        for tile in (
-            *((wider, update) for wider in [n for n in self.lanes[index] if n > lanes][:1]),
-            *((lanes, wider) for wider in [n for n in self._updates(index, lanes) if n > update][:1]),
-        ):
-            yield _with_tile(choice, index, tile)
-
-    def _updates(self, index: int, lanes: int) -> list[int]:
-        """Numbers of update lanes that differ in the time that the update takes, ascending."""
         geometry = LayerGeometry.of(units=self.units[index], lanes=lanes)
-        options, least = [], None
-        for update in range(1, max(1, min(self.units[index], lanes // GATES)) + 1):
-            timing = UpdateTiming.of(geometry, update)
-            if least is None or timing.groups * timing.interval < least:
-                options.append(update)
-                least = timing.groups * timing.interval
-        return options
+        return max(self.rows[index] * geometry.words, self.steps * _update_cycles(geometry, update))
+
+    def _others(self, choice: _Choice, index: int) -> Iterator[_Choice]:
+        """All that one tile, or the readout, may be instead."""
+        if index == len(self.units):
+            yield from (_Choice(choice.tiles, lanes) for lanes in self.readout_lanes)
+            return
+        for lanes, options in self.updates[index].items():
+            for update in options:
+                yield _with_tile(choice, index, (lanes, update))
 
     def _neighbours(self, choice: _Choice) -> Iterator[_Choice]:
-        """Choices in which one tile or the readout has a little more or less, or one gets what another gives."""
+        """Choices in which a tile or the readout has a little more or less, or gets what another gives."""
         places = range(len(choice.tiles))
         yield from (_Choice(choice.tiles, lanes) for lanes in _near(self.readout_lanes, choice.readout)[1:])
         for index in places:
@@ -293,18 +280,21 @@ class _Search:
                 yield _with_tile(choice, index, tile)
         for index, other in permutations(places, 2):
             lanes, update = choice.tiles[other]
-            less = [n for n in self.lanes[other] if n < lanes][-1:]
-            for fewer in less:
-                narrowed = _with_tile(choice, other, (fewer, min(update, self._updates(other, fewer)[-1])))
-                yield from self._wider(narrowed, index)
+            for fewer in [n for n in self.lanes[other] if n < lanes][-1:]:
+                narrow = _with_tile(choice, other, (fewer, min(update, self.updates[other][fewer][-1])))
+                lanes, update = choice.tiles[index]
+                for more in [n for n in self.lanes[index] if n > lanes][:1]:
+                    yield _with_tile(narrow, index, (more, update))
+                for more in [n for n in self.updates[index][lanes] if n > update][:1]:
+                    yield _with_tile(narrow, index, (lanes, more))
 
     def _near_tiles(self, index: int, tile: tuple[int, int]) -> list[tuple[int, int]]:
         """The tile itself, and those with the next numbers of lanes and of update lanes."""
-        found = []
+        found = [tile]
         for lanes in _near(self.lanes[index], tile[0]):
-            options = self._updates(index, lanes)
+            options = self.updates[index][lanes]
             found += [(lanes, update) for update in _near(options, min(tile[1], options[-1]))]
-        return list(dict.fromkeys([tile, *found]))
+        return list(dict.fromkeys(found))
 
 
 def multipliers_of(image: NetworkImage, config: AcceleratorConfig) -> int:
@@ -314,19 +304,47 @@ def multipliers_of(image: NetworkImage, config: AcceleratorConfig) -> int:
     are usual.
     """
     resolved = config.resolve(image)
-    total = SCAN_MULTIPLIERS
-    for layer, lanes, update in zip(image.layers, resolved.lanes, resolved.update_lanes, strict=True):
+    return _cost(_sharing(image), [*resolved.lanes, resolved.readout_lanes], resolved.update_lanes)
+
+
+def available_multipliers(device: str) -> int:
+    """Multipliers of a device that `egret.build.boards` knows."""
+    from egret.build.boards import CAPACITY
+
+    return CAPACITY[device]["MULT18X18D"]
+
+
+def _sharing(image: NetworkImage) -> list[bool]:
+    """Of each tile and of the readout: whether two of its lanes share a multiplier."""
+    bits = []
+    for layer in image.layers:
         weight_bits = max(layer.spec.input_weight_bits, layer.spec.recurrent_weight_bits)
-        value_bits = LayerWidths.of(layer, weight_bits=weight_bits).value_bits
-        total += _lane_multipliers(lanes, weight_bits, value_bits) + UPDATE_MULTIPLIERS * update
-    events = image.layers[-1].event_format
-    bits = image.readout.spec.weight_bits
-    return total + _lane_multipliers(resolved.readout_lanes, bits, event_shape_bits(events))
+        bits.append((weight_bits, LayerWidths.of(layer, weight_bits=weight_bits).value_bits))
+    bits.append((image.readout.spec.weight_bits, event_shape_bits(image.layers[-1].event_format)))
+    return [PairMultiplier.shares(weight_bits=weight, value_bits=value) for weight, value in bits]
 
 
-def _lane_multipliers(lanes: int, weight_bits: int, value_bits: int) -> int:
-    shared = PairMultiplier.shares(weight_bits=weight_bits, value_bits=value_bits)
-    return -(-lanes // 2) if shared else lanes
+def _cost(shared: Sequence[bool], lanes: Sequence[int], update_lanes: Sequence[int]) -> int:
+    """Multipliers of all lanes (the readout's last), of the updates and of the readout's scan."""
+    products = sum(-(-count // 2) if pairs else count for pairs, count in zip(shared, lanes, strict=True))
+    return products + UPDATE_MULTIPLIERS * sum(update_lanes) + SCAN_MULTIPLIERS
+
+
+def _update_cycles(geometry: LayerGeometry, update: int) -> int:
+    """Cycles in which the update of one step takes up sums."""
+    timing = UpdateTiming.of(geometry, update)
+    return timing.groups * timing.interval
+
+
+def _update_options(units: int, lanes: int) -> list[int]:
+    """Numbers of update lanes, ascending, of which each takes fewer cycles than those before it."""
+    geometry = LayerGeometry.of(units=units, lanes=lanes)
+    options, least = [1], _update_cycles(geometry, 1)
+    for update in range(2, min(units, lanes // GATES) + 1):
+        if (cycles := _update_cycles(geometry, update)) < least:
+            options.append(update)
+            least = cycles
+    return options
 
 
 def _lane_options(positions: int) -> list[int]:
@@ -355,15 +373,15 @@ def _rows(activities: Sequence[Activity]) -> list[int]:
         arriving = sum(activity.inputs)
         for index, steps in enumerate(activity.fired):
             fired = [len(units) for units in steps]
-            gated = activity.gated[index] if activity.gated else None
-            rows[index] += arriving + sum(fired[:-1]) + sum(len(units) for units in gated or [])
+            gated = activity.gated[index] if activity.gated else []
+            rows[index] += arriving + sum(fired[:-1]) + sum(len(units) for units in gated)
             arriving = sum(fired)
         rows[-1] += arriving
     return rows
 
 
 def _work(image: NetworkImage, activities: Sequence[Activity]) -> dict[str, int]:
-    """Products with events, and those without silence. (Cycles do not count here.)"""
+    """Products with events, and those of a network without silence."""
     rows = _rows(activities)
     steps = sum(len(activity.inputs) for activity in activities)
     classes = image.readout.spec.classes

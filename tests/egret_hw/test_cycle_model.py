@@ -36,17 +36,17 @@ def case(inputs, units, *, config, density=0.5, steps=(6, 1, 9), id, **image):
 CASES = [
     case(1, (1,), config=AcceleratorConfig(lanes=1), density=0.9, id="one-of-everything"),
     case(4, (20,), config=AcceleratorConfig(lanes=7, update_lanes=1), id="lanes-that-do-not-divide"),
-    case(3, (25,), config=AcceleratorConfig(lanes=24, update_lanes=4, queue_depth=1), id="overlapped-reads"),
-    case(3, (25,), config=AcceleratorConfig(lanes=24, update_lanes=8), mode="every", id="reads-in-turns"),
+    case(3, (25,), config=AcceleratorConfig(lanes=24, update_lanes=4, queue_depth=1), id="overlap"),
+    case(3, (25,), config=AcceleratorConfig(lanes=24, update_lanes=8), mode="every", id="turns"),
     case(2, (5,), config=AcceleratorConfig(lanes=16), density=0.9, id="rows-of-one-word"),
-    case(5, (40,), config=AcceleratorConfig(lanes=8, update_lanes=2), activity=0.0, density=0.0, id="silence"),
-    case(5, (30,), config=AcceleratorConfig(lanes=48), activity=1.0, density=1.0, id="everything-fires"),
+    case(5, (40,), config=AcceleratorConfig(lanes=8, update_lanes=2), activity=0.0, density=0.0, id="silent"),
+    case(5, (30,), config=AcceleratorConfig(lanes=48), activity=1.0, density=1.0, id="dense"),
     case(6, (60,), config=AcceleratorConfig(lanes=64), mode="last", activity=0.3, id="deep-queues"),
     case(
-        3, (18, 9), config=AcceleratorConfig(lanes=(4, 16), queue_depth=2), activity=0.6, id="slow-first-layer"
+        3, (18, 9), config=AcceleratorConfig(lanes=(4, 16), queue_depth=2), activity=0.6, id="slow-first"
     ),
     case(
-        3, (18, 22), config=AcceleratorConfig(lanes=(24, 2), queue_depth=20), steps=(3, 2), id="slow-last-layer"
+        3, (18, 22), config=AcceleratorConfig(lanes=(24, 2), queue_depth=20), steps=(3, 2), id="slow-last"
     ),
     case(
         2, (12, 7, 10), config=AcceleratorConfig(lanes=(9, 3, 12), readout_lanes=1), mode="every", classes=6,
@@ -72,7 +72,7 @@ def test_the_model_takes_the_cycles_of_the_rtl(inputs, units, config, density, s
     sequences = [random_input(rng, image, count, density=density) for count in steps]
     predicted = predict(image, sequences, config)
     if options.get("activity") is None:  # a case that tests something
-        assert all(0 < tile.recurrent_events for tile in predicted.tiles)
+        assert all(tile.recurrent_events > 0 for tile in predicted.tiles)
     snapshots = count_cycles(image, config, sequences)
     assert [end + 1 for end in predicted.ends] == [cycles for cycles, _ in snapshots]
     assert predicted.cycles == snapshots[-1][0]

@@ -12,11 +12,13 @@ import typer
 
 from egret import __version__
 from egret.cli import (
+    bench,
     bench_fpga,
     bitstream,
     doctor,
     evaluate,
     generate,
+    plan,
     quantize,
     seeds,
     simulate,
@@ -43,6 +45,8 @@ for _command in (
     bitstream.bitstream,
     summary.summary,
     timing.timing,
+    plan.plan,
+    bench.bench,
     bench_fpga.bench_fpga,
     doctor.doctor,
 ):

@@ -106,33 +106,37 @@ def _tiles(found: Plan) -> Table:
 
 
 def _totals(found: Plan, measured: Report | None) -> Table:
-    table = Table()
-    table.add_column("")
-    table.add_column("predicted", justify="right")
+    columns = [
+        (
+            f"{found.cycles.cycles}",
+            f"{found.cycles.per_step:.1f}",
+            f"{found.layers_busy_percent:.1f}",
+            f"{found.busy_percent:.1f}",
+            f"{found.effective_over_peak:.2f}",
+        )
+    ]
     if measured is not None:
-        table.add_column("RTL", justify="right")
-
-    def row(heading: str, predicted: str, rtl: str | None) -> None:
-        table.add_row(heading, predicted, *([] if rtl is None else [rtl]))
-
-    none = measured is None
-    row("cycles", f"{found.cycles.cycles}", None if none else f"{measured.cycles}")
-    row("cycles / step", f"{found.cycles.per_step:.1f}", None if none else f"{measured.cycles_per_step:.1f}")
-    row(
+        columns.append(
+            (
+                f"{measured.cycles}",
+                f"{measured.cycles_per_step:.1f}",
+                f"{measured.layers_busy_percent:.1f}",
+                f"{measured.busy_percent:.1f}",
+                f"{measured.effective_over_peak:.2f}",
+            )
+        )
+    table = Table()
+    for heading, _ in zip(("", "predicted", "RTL"), ("", *columns), strict=False):
+        table.add_column(heading, justify="right" if heading else "left")
+    headings = (
+        "cycles",
+        "cycles / step",
         "busy MAC %, layers",
-        f"{found.layers_busy_percent:.1f}",
-        None if none else f"{measured.layers_busy_percent:.1f}",
-    )
-    row(
         "busy MAC %, with readout",
-        f"{found.busy_percent:.1f}",
-        None if none else f"{measured.busy_percent:.1f}",
-    )
-    row(
         "effective / peak",
-        f"{found.effective_over_peak:.2f}",
-        None if none else f"{measured.effective_over_peak:.2f}",
     )
+    for number, heading in enumerate(headings):
+        table.add_row(heading, *(column[number] for column in columns))
     return table
 
 
