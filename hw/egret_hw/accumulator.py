@@ -45,8 +45,7 @@ class Accumulator(wiring.Component):
 
     Each bank is a distributed memory with one address to read: products use it, or a reader. The reader and
     products must be in different banks. A sum is read, added to and written in two cycles, so the same slot
-    comes again after
-    two cycles at the earliest, or next to itself if `forward` is set.
+    comes again after two cycles at the earliest, or next to itself if `forward` is set.
 
     Latency: see :data:`TAG_AHEAD`, :data:`SUM_LATENCY`, :data:`SUM_READ_LATENCY`. No overflow: the width is
     the caller's promise.

@@ -16,10 +16,9 @@ class EventEncoder(wiring.Component):
 
     It is told in `jobs` what to send, in order: TICK for a step (its events come first), END, PASS. Groups
     in which no unit fired are dropped on the way in, so a cycle is spent per event and not per unit. Events
-    come in the
-    order of their units. Events and ticks also go back into the tile, in the cycle in which they appear at
-    the output (a turn that is passed counts as a step without events there); END goes to the next layer
-    only.
+    come in the order of their units. Events and ticks also go back into the tile, in the cycle in which
+    they appear at the output (a turn that is passed counts as a step without events there); END goes to the
+    next layer only.
 
     Every group of the steps that may be under way has a place in the store of groups: the update never waits.
 

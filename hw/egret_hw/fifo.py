@@ -18,8 +18,7 @@ class PassingFifo(wiring.Component):
 
     Up to 16 items wait in distributed memory; a deeper queue has a block memory before it. What the reader
     does in a cycle reaches neither the block memory nor the writer in that cycle, so long queues and chains
-    of them
-    stay fast.
+    of them stay fast.
 
     Latency: one cycle when empty. Throughput: one item per cycle in and out. It holds `depth` items and one
     at its output; when full it is not ready, so nothing is lost.

@@ -1,9 +1,9 @@
 """How a row of weights lies across the lanes, and where its sums are kept.
 
-A row holds every weight that leaves one source: `positions` numbers. For a layer,
-position 3u + g is gate g (z, r, candidate) of unit u; for a readout, position j is class j. Position
-p sits in lane p mod L of word p div L. So a source costs ceil(positions / L) words, no lane idles before a
-row's last word, and the sums of one unit lie in neighbouring lanes.
+A row holds every weight that leaves one source: `positions` numbers. For a layer, position 3u + g is gate g
+(z, r, candidate) of unit u; for a readout, position j is class j. Position p sits in lane p mod L of word p
+div L. So a source costs ceil(positions / L) words, no lane idles before a row's last word, and the sums of
+one unit lie in neighbouring lanes.
 
 Each position has one accumulator, but a candidate has two, since its recurrent part is gated by r before it
 meets the input part. The second ones lie behind the first in each lane. Three words in a row hold

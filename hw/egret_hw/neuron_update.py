@@ -47,8 +47,8 @@ class NeuronUpdate(wiring.Component):
 
     A pipeline without stalls: :data:`LATENCY` cycles from a group's sums to its result, one group per
     cycle. It holds the layer's biases, thresholds, tables and the private state c, which never leaves it.
-    Roundings are those of
-    docs/numerics.md, each a half added before an arithmetic shift; nothing overflows.
+    Roundings are those of docs/numerics.md, each a half added before an arithmetic shift; nothing
+    overflows.
 
     Parameters
     ----------

@@ -29,12 +29,9 @@ class SumGather(wiring.Component):
 
     Position p lies in lane p mod L, so consecutive positions lie in different lanes and are read in one
     cycle; each lane gets an address of its own, since a group may reach over the end of a word. The second
-    sums of a
-    group's candidates lie in the same lanes as its first ones. With 6P lanes or more they are read while
-    the next group is, since those
-    lanes are free then. With fewer, a group takes turns: for its first sums, up to L positions in each, and
-    one for
-    its second sums.
+    sums of a group's candidates lie in the same lanes as its first ones. With 6P lanes or more they are
+    read while the next group is, since those lanes are free then. With fewer, a group takes turns: for its
+    first sums, up to L positions in each, and one for its second sums.
 
     A group's sums are chosen in two steps: a window that holds them by the higher bits of where the group
     begins, the group by the lower ones.

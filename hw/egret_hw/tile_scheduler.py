@@ -17,24 +17,20 @@ class TileScheduler(wiring.Component):
 
     The tile's streams (independent sequences) take their steps in turn. A step gets the input events up to
     its TICK, and the recurrent events of the same stream's step before, which end with a TICK as well. When
-    both ticks have
-    come and the bank of the step before has been read, the step closes and the lanes go on in the other
-    bank: while step t is
-    updated, its recurrent events (with one stream) and the next step's input events already fill it.
-    Recurrent events go
-    first, inputs fill the gaps.
+    both ticks have come and the bank of the step before has been read, the step closes and the lanes go on
+    in the other bank: while step t is updated, its recurrent events (with one stream) and the next step's
+    input events already fill it. Recurrent events go first, inputs fill the gaps.
 
     END takes effect at once: recurrent events of the sequence that ended are dropped, sums that came of
     them do not count, and the stream's next step begins with a state of zero. PASS gives up a turn.
 
     Where the reset gate acts before the candidates' product (`gate_first`), a step closes twice. First its
     reset gate is worked out; then come its recurrent events anew, gated and for the candidates alone, and a
-    tick that closes it for good. Meanwhile
-    inputs of the next step fill the other bank.
+    tick that closes it for good. Meanwhile inputs of the next step fill the other bank.
 
     A border rides on the next row if there is one, so it takes no cycle of the lanes; when the lanes have
-    nothing to do it does not go through them at all.
-    Throughput: one request per cycle. Latency: one cycle, so that a request, once made, stays as it is.
+    nothing to do it does not go through them at all. Throughput: one request per cycle. Latency: one cycle,
+    so that a request, once made, stays as it is.
 
     Parameters
     ----------

@@ -63,8 +63,7 @@ class WeightFetch(wiring.Component):
 
     The next request waits here with its address worked out, so the first word of a row follows the last
     word of the row before it. A border (`close`) rides on the row behind it and costs nothing; alone it
-    takes a
-    cycle.
+    takes a cycle.
 
     Latency: two cycles from an accepted request to its first word when idle. Throughput: a word in every
     cycle while requests wait. The words cannot be stalled: lanes take one in every cycle.
