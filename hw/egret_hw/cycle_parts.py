@@ -353,7 +353,7 @@ class TileModel:
                     self._recurrent.send(EVENT, loaded + 1)
                     sent = yield EVENT, loaded + 1
                     token, loaded = step.send(sent)
-                self._done_from.append(loaded + 2)
+                self._done_from.append(loaded + 2)  # the encoder's strobe, the scheduler's count
             else:
                 loaded = max(told, sent)
             self._jobs.taken = loaded

@@ -20,6 +20,7 @@ import numpy as np
 
 from egret import networks
 from egret.bench_loads import echo_image, echo_input, edgedrnn_cycles, random_patterns
+from egret.plan import UPDATE_MULTIPLIERS
 from egret.sampling import draw, network_and_task
 from egret_hw.config import AcceleratorConfig, ResolvedConfig
 from egret_hw.cycle_model import Activity, Cycles, Shape, activity_of, predict_activity
@@ -357,18 +358,20 @@ class Bench:
         def best(pairs: Sequence[tuple[int, int]], streams: int) -> tuple[float, tuple[int, int]]:
             return min((per_step(*pair, streams), pair) for pair in pairs)
 
-        wide = [(multipliers, update) for update in range(1, multipliers // 3 + 1)]
+        wide = [(multipliers, update) for update in range(1, max(1, multipliers // 8) + 1)]
         strict = [
-            (multipliers - 2 * update, update)
+            (multipliers - UPDATE_MULTIPLIERS * update, update)
             for update in range(1, multipliers // 4 + 1)
-            if update == 1 or 3 * update <= multipliers - 2 * update
+            if update == 1 or GATES * update <= multipliers - UPDATE_MULTIPLIERS * update
         ]
         equal_lanes = [best(wide, streams) for streams in (1, 2)]
         equal_multipliers = [best(strict, streams) for streams in (1, 2)]
         cells = [f"{units}", f"{multipliers}", f"{100 * silent:.0f} %", f"{peer:.1f}"]
         for cycles, (_, update) in equal_lanes:
             cells += [f"{cycles:.1f} (P = {update})", f"{peer / cycles:.2f}"]
-        cells.append(" / ".join(f"{lanes} + {2 * update}" for _, (lanes, update) in equal_multipliers))
+        cells.append(
+            " / ".join(f"{lanes} + {UPDATE_MULTIPLIERS * update}" for _, (lanes, update) in equal_multipliers)
+        )
         for cycles, _ in equal_multipliers:
             cells += [f"{cycles:.1f}", f"{peer / cycles:.2f}"]
         section.add(

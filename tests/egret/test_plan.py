@@ -99,7 +99,6 @@ def test_too_few_multipliers_are_refused_by_number():
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A small network in a file, and a data set in place of the digits."""
-    image, _ = network((9,), activity=None, inputs=3)
     image = random_image(np.random.default_rng(2), inputs=3, units=(9,), classes=2, mode="mean", name="small")
     save_image(image, tmp_path / "small.egret")
     rng = np.random.default_rng(3)
@@ -123,6 +122,23 @@ def test_the_command_prints_options_that_other_commands_take_and_writes_the_plan
         assert figures[name] == parameters[name]
     assert figures["multipliers"] <= figures["multipliers_available"] == 15
     assert f"{figures['predicted']['cycles']}" in out
+
+
+def test_measured_cycles_stand_beside_the_predicted_ones(workplace, capsys):
+    plan = [
+        "plan",
+        str(workplace / "small.egret"),
+        "--task",
+        "digits",
+        "--samples",
+        "3",
+        "--multipliers",
+        "9",
+    ]
+    assert main([*plan, "--board", "ulx3s_12f", "--measure", "-o", str(workplace / "plan.json")]) == 0
+    figures = json.loads((workplace / "plan.json").read_text())
+    assert figures["measured"]["cycles"] == figures["predicted"]["cycles"]
+    assert "RTL" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
