@@ -9,7 +9,7 @@ COUNTER_BITS = 32
 COUNTED = {
     "cycles": "cycles since reset",
     "input_events": "input events fetched",
-    "recurrent_events": "recurrent events fetched",
+    "recurrent_events": "recurrent events fetched (with reset='before', each anew once it is gated)",
     "busy": "cycles in which the lanes got a word of weights",
     "idle_no_event": "idle cycles in which no token waited in front of the tile",
     "idle_queue": "idle cycles in which an event was on its way through the queues",

@@ -137,6 +137,9 @@ class Tile(wiring.Component):
         connect(m, scheduler.o, fetch.i)
         connect(m, scheduler.jobs, encoder.jobs)
         connect(m, encoder.o, flipped(self.o))
+        # A gated event is its recurrent event fetched anew, so it counts once more.
+        fetched = fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch
+        again = fetch.i.payload.recurrent | fetch.i.payload.gated
         m.d.comb += [
             weights.address0.eq(fetch.address),
             macs.weights.eq(weights.data0),
@@ -159,12 +162,8 @@ class Tile(wiring.Component):
             update.step.eq(gather.sums_step),
             encoder.result_strobe.eq(update.result_strobe),
             encoder.result.eq(update.result),
-            counters.input_event.eq(
-                fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch & ~fetch.i.payload.recurrent
-            ),
-            counters.recurrent_event.eq(
-                fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch & fetch.i.payload.recurrent
-            ),
+            counters.input_event.eq(fetched & ~again),
+            counters.recurrent_event.eq(fetched & again),
             counters.strobe.eq(fetch.strobe),
             counters.waiting.eq(queue.o.valid),
             counters.blocked.eq(scheduler.blocked),

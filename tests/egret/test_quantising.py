@@ -144,7 +144,7 @@ def test_an_unknown_shipped_network_is_refused_and_the_known_ones_are_named():
         networks.shipped("none")
 
 
-@pytest.mark.parametrize(("name", "accuracy", "activity"), [("digits", 0.98, 0.08)])
+@pytest.mark.parametrize(("name", "accuracy", "activity"), [("digits", 0.98, 0.08), ("har", 0.90, 0.10)])
 def test_a_shipped_network_does_on_real_data_what_its_info_says(name, accuracy, activity):
     image = load_image(networks.shipped(name))
     task = tasks.load(name)

@@ -158,9 +158,11 @@ def test_every_variant_of_the_resets_equals_integer_model(reset, state_reset, st
         tokens, wanted_logits, wanted_layers = interleaved(image, queues)
     assert len({v for step in wanted_layers[0] for v in step.values()}) > 1
     config = AcceleratorConfig(lanes=lanes, streams=streams)
-    logits, layers, _ = simulate(image, config, tokens, len(wanted_logits), stall=0.2)
+    logits, layers, counters = simulate(image, config, tokens, len(wanted_logits), stall=0.2)
     assert layers == wanted_layers
     assert logits == wanted_logits
+    arriving = sum(np.count_nonzero(x) for queue in queues for x in queue)
+    assert counters[0]["input_events"] == arriving
 
 
 @pytest.mark.parametrize("weight_bits,lanes", [(4, 8), (3, 5), (2, 1)])
