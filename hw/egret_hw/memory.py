@@ -14,6 +14,7 @@ from .blocks.ecp5_memory import BlockRam, BlockRom
 from .blocks.family import ECP5, GENERIC, ICE40, family_of
 from .blocks.ice40_memory import EBR_DEPTH, Ebr, Spram
 from .blocks.lut_memory import LutRam, LutRom
+from .blocks.ports import ram_members
 from .stream import index_shape
 
 READ_LATENCY = 2
@@ -99,7 +100,7 @@ class Ram(wiring.Component):
     def __init__(self, *, shape: ShapeLike, depth: int):
         self.shape = Shape.cast(shape)
         self.depth = depth
-        super().__init__(_ram_members(self.shape, depth))
+        super().__init__(ram_members(self.shape, depth))
 
     @property
     def bits(self) -> int:
@@ -136,7 +137,7 @@ class SpramMemory(wiring.Component):
     def __init__(self, *, shape: ShapeLike, depth: int):
         self.shape = Shape.cast(shape)
         self.depth = depth
-        super().__init__(_ram_members(self.shape, depth))
+        super().__init__(ram_members(self.shape, depth))
 
     @property
     def bits(self) -> int:
@@ -146,17 +147,6 @@ class SpramMemory(wiring.Component):
         if family_of(platform) == ICE40:
             return _delegated(self, Spram(width=self.shape.width, depth=self.depth))
         return _delegated(self, Ram(shape=self.shape.width, depth=self.depth))
-
-
-def _ram_members(shape: Shape, depth: int) -> dict:
-    """Members of a memory of one write and one read port."""
-    return {
-        "address": In(index_shape(depth)),
-        "data": Out(shape),
-        "write_enable": In(1),
-        "write_address": In(index_shape(depth)),
-        "write_data": In(shape),
-    }
 
 
 def _delegated(outer: Ram | SpramMemory, part: wiring.Component) -> Module:

@@ -7,6 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
+from .ports import ram_members
+
 ADDRESS_BITS = 14
 """Address bits of a block, counted in single bits of it."""
 
@@ -115,16 +117,7 @@ class BlockRam(wiring.Component):
     def __init__(self, *, width: int, depth: int):
         self.width = width
         self.depth = depth
-        address = max(1, bits_for(depth - 1))
-        super().__init__(
-            {
-                "address": In(address),
-                "data": Out(unsigned(width)),
-                "write_enable": In(1),
-                "write_address": In(address),
-                "write_data": In(unsigned(width)),
-            }
-        )
+        super().__init__(ram_members(width, depth))
 
     def elaborate(self, platform):
         m = Module()

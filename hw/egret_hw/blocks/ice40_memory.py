@@ -2,10 +2,9 @@
 
 from amaranth.hdl import Array, Cat, ClockSignal, Const, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
-from amaranth.utils import bits_for
 
 from ..arithmetic import pipe
+from .ports import ram_members
 
 EBR_DEPTH = 2048
 """Words of the deepest shape of SB_RAM40_4K."""
@@ -38,7 +37,7 @@ class Ebr(wiring.Component):
             raise ValueError(f"depth must be 1 to {EBR_DEPTH}, not {depth!r}")
         self.width = width
         self.depth = depth
-        super().__init__(_members(width, depth))
+        super().__init__(ram_members(width, depth))
 
     def elaborate(self, platform):
         m = Module()
@@ -85,7 +84,7 @@ class Spram(wiring.Component):
     def __init__(self, *, width: int, depth: int):
         self.width = width
         self.depth = depth
-        super().__init__(_members(width, depth))
+        super().__init__(ram_members(width, depth))
 
     def elaborate(self, platform):
         m = Module()
@@ -118,15 +117,3 @@ class Spram(wiring.Component):
         selected = reads[0] if len(reads) == 1 else Array(reads)[pipe(m, bank, "select")]
         m.d.comb += self.data.eq(pipe(m, selected, "output"))
         return m
-
-
-def _members(width: int, depth: int) -> dict:
-    """Members of a memory that is read at one address and written at another."""
-    address = max(1, bits_for(depth - 1))
-    return {
-        "address": In(address),
-        "data": Out(width),
-        "write_enable": In(1),
-        "write_address": In(address),
-        "write_data": In(width),
-    }

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ..arithmetic import pipe
+from .ports import ram_members
 
 
 class LutRom(wiring.Component):
@@ -63,16 +64,7 @@ class LutRam(wiring.Component):
     def __init__(self, *, width: int, depth: int):
         self.width = width
         self.depth = depth
-        address = max(1, bits_for(depth - 1))
-        super().__init__(
-            {
-                "address": In(address),
-                "data": Out(unsigned(width)),
-                "write_enable": In(1),
-                "write_address": In(address),
-                "write_data": In(unsigned(width)),
-            }
-        )
+        super().__init__(ram_members(width, depth))
 
     def elaborate(self, platform):
         m = Module()

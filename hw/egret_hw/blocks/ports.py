@@ -1,0 +1,18 @@
+"""Ports that memories of all kinds have in common."""
+
+from amaranth.hdl import Shape, ShapeLike
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+
+def ram_members(shape: ShapeLike, depth: int) -> dict:
+    """Members of a memory of `depth` words that is read at one address and written at another."""
+    word = Shape.cast(shape)
+    address = max(1, bits_for(depth - 1))
+    return {
+        "address": In(address),
+        "data": Out(word),
+        "write_enable": In(1),
+        "write_address": In(address),
+        "write_data": In(word),
+    }
