@@ -193,6 +193,29 @@ def test_narrow_weights_share_multipliers_and_change_no_bit(weight_bits, lanes):
     assert logits == wanted_logits
 
 
+@pytest.mark.parametrize("lanes", [4, 16])
+def test_a_potential_that_equals_its_threshold_does_not_fire(lanes):
+    """Thresholds put exactly at the potentials of the first step for some units, one below for the others."""
+    rng = np.random.default_rng(9)
+    image = random_image(
+        rng, inputs=3, units=(24,), classes=2, mode="every", event_bits=8, threshold=(1.0, 1.0)
+    )
+    x = random_input(rng, image, 3, density=1.0)
+    potential = IntegerNetwork(image).run(x).states[0][0]  # nobody fires, so the state is the potential
+    layer = image.layers[0]
+    threshold = layer.threshold.copy()
+    reached = np.flatnonzero(potential > layer.spec.threshold_range[0])
+    equal, below = reached[::2], reached[1::2]
+    assert len(equal) > 2 and len(below) > 2
+    threshold[equal], threshold[below] = potential[equal], potential[below] - 1
+    image = replace(image, layers=(replace(layer, threshold=threshold),))
+    wanted_logits, wanted_layers = expected_of(image, [x])
+    assert sorted(wanted_layers[0][0]) == below.tolist()
+    logits, layers, _ = simulate(image, AcceleratorConfig(lanes=lanes), tokens_of([x]), len(wanted_logits))
+    assert layers == wanted_layers
+    assert logits == wanted_logits
+
+
 def test_wrong_weights_are_noticed():
     rng = np.random.default_rng(5)
     image = random_image(rng, inputs=3, units=(6,), classes=2, mode="every", threshold=(0.0, 0.2))
