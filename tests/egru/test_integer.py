@@ -3,6 +3,8 @@
 import json
 import operator
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,10 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_trace import network_of, reference_trace
 
 from egru.errors import EgretError
 from egru.formats import IntFormat
-from egru.image import InputSpec, Layer, LayerSpec, NetworkImage, Readout, ReadoutSpec
+from egru.image import InputSpec, Layer, LayerSpec, NetworkImage, Readout, ReadoutSpec, load_image
 from egru.integer import IntegerNetwork, Trace, decide
 from egru.tables import sigmoid_table, tanh_table
 from egru.testing import first_difference, random_image, random_input
@@ -148,7 +151,7 @@ def test_the_lowest_state_of_the_page_is_reached_and_no_lower_one_is(event_bits)
     assert (low, high) == (-65535 + 2 ** (15 - event_bits), 32767)
     assert states[:3] == [high, low, -32767] and min(states) == low
     assert states[5:] == [32767, 32767 - 32768 + 2 ** (15 - event_bits)]
-    assert first_difference(reference.run(image, x), trace) is None
+    assert first_difference(reference_trace(image, x), trace) is None
 
 
 @combinations
@@ -203,7 +206,7 @@ def test_both_parts_of_the_candidate_are_saturated_before_they_meet(a, q, index)
     trace = IntegerNetwork(image).run(np.zeros((1, 1), int))
     g = int(tanh_table(10)[512 + index])
     assert trace.states[0].item() == g + reference.rshr(11 * -g, 15)
-    assert first_difference(reference.run(image, np.zeros((1, 1), int)), trace) is None
+    assert first_difference(reference_trace(image, np.zeros((1, 1), int)), trace) is None
 
 
 @pytest.mark.parametrize("event_bits", range(2, 9))
@@ -219,11 +222,34 @@ def test_a_payload_saturates_and_the_smallest_event_is_not_zero(event_bits):
             assert np.array_equal(events > 0, before > layer.threshold)
 
 
+def test_the_independent_implementation_shares_no_code_with_the_model():
+    code = "import sys, integer_reference; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=Path(reference.__file__).parent,
+        capture_output=True,
+        check=True,
+    )
+    loaded = set(run.stdout.decode().split())
+    assert "integer_reference" in loaded and not loaded & {"egru", "numpy", "torch", "safetensors"}
+
+
 @combinations
 @pytest.mark.parametrize("seed", range(60))
 def test_an_independent_implementation_agrees_in_every_bit(seed, reset, state_reset):
     image, x = random_case(seed, reset=reset, state_reset=state_reset)
-    assert first_difference(reference.run(image, x, seed=seed), IntegerNetwork(image).run(x)) is None
+    assert first_difference(reference_trace(image, x, seed=seed), IntegerNetwork(image).run(x)) is None
+
+
+@pytest.mark.parametrize(
+    "path", sorted((NUMERICS.parents[1] / "golden" / "networks").glob("*.egret")), ids=lambda p: p.stem
+)
+def test_the_independent_implementation_agrees_on_shipped_networks(path):
+    image = load_image(path)
+    x = random_input(np.random.default_rng(1), image, steps=12, density=0.9)
+    trace = IntegerNetwork(image).run(x)
+    assert np.count_nonzero(trace.events[0]) > 0
+    assert first_difference(reference_trace(image, x), trace) is None
 
 
 @pytest.mark.parametrize("mode", ["mean", "last", "every"])
@@ -237,7 +263,7 @@ def test_every_weight_width_and_mode_agrees_with_the_independent_implementation(
         )  # fmt: skip
         reset, state_reset = COMBINATIONS[seed % 4]
         image = with_variants(image, (reset, state_reset), ("before", state_reset))
-        assert first_difference(reference.run(image, x), IntegerNetwork(image).run(x)) is None
+        assert first_difference(reference_trace(image, x), IntegerNetwork(image).run(x)) is None
 
 
 @combinations
@@ -245,8 +271,8 @@ def test_every_weight_width_and_mode_agrees_with_the_independent_implementation(
 def test_a_planted_bug_is_caught(bug, reset, state_reset):
     """Changed rounding, and a threshold that fires on equality."""
     image, x = one_unit(15138, 1024, reset=reset, state_reset=state_reset), np.zeros((3, 1), int)
-    assert first_difference(reference.run(image, x), IntegerNetwork(image).run(x)) is None
-    message = first_difference(reference.run(image, x, **bug), IntegerNetwork(image).run(x))
+    assert first_difference(reference_trace(image, x), IntegerNetwork(image).run(x)) is None
+    message = first_difference(reference_trace(image, x, **bug), IntegerNetwork(image).run(x))
     assert message is not None and "layer 0 at [0, 0]" in message
 
 
@@ -352,7 +378,7 @@ def test_the_largest_sums_that_a_network_can_have_do_not_overflow(reset):
         input_bits=8, input_signed=False, input_frac=0, any_frac=True, mode="mean", reset=reset,
     )  # fmt: skip
     x = np.full((2, 65535), 255)
-    assert first_difference(reference.run(image, x), IntegerNetwork(image).run(x)) is None
+    assert first_difference(reference_trace(image, x), IntegerNetwork(image).run(x)) is None
 
 
 def test_of_equal_logits_the_lowest_index_decides():
@@ -423,7 +449,7 @@ def test_the_worked_example_of_the_page_is_right_in_every_number(reset):
     found = {}
     c, y = [0, 0], [0, 0]
     for inputs in x.tolist():
-        units = reference.layer_step(layer, inputs, c, y)
+        units = reference.layer_step(network_of(image)["layers"][0], inputs, c, y)
         for unit in units:
             for name, value in unit.items():
                 name = f"index of {name[1]}" if name in ("iz", "ir", "ig") else name

@@ -1,13 +1,50 @@
-"""docs/numerics.md once more, unit by unit in Python integers: nothing of `egru.integer` is used.
+"""docs/numerics.md once more, from the page alone: a file's bytes in, every event, state and logit out.
 
-Events are added one at a time in a random order. `rounding` and `fires` replace two rules, so that
-tests can plant a bug and see it caught.
+Plain Python integers, one unit and one event at a time, events in a random order; nothing is shared with
+`egru`, not even the reading of the file. `rounding` and `fires` replace two rules, so that tests can plant
+a bug and see it caught.
 """
 
+import json
 import operator
 import random
+import struct
 
-from egru.integer import Trace
+CODES = {1: "b", 2: "h", 4: "i"}
+
+
+def read(path):
+    """A network image (section 7): its JSON description, each spec with its tensors as nested lists."""
+    with open(path, "rb") as file:
+        data = file.read()
+    (length,) = struct.unpack_from("<Q", data)
+    header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
+    network = json.loads(header.pop("__metadata__")["egret"])
+
+    def tensor(name):
+        entry = header.pop(name)
+        start, stop = entry["data_offsets"]
+        size = {"I8": 1, "I16": 2, "I32": 4}[entry["dtype"]]
+        values = struct.unpack(f"<{(stop - start) // size}{CODES[size]}", body[start:stop])
+        return nested(values, entry["shape"])
+
+    frac = network["input"]["frac"]
+    for k, layer in enumerate(network["layers"]):
+        layer["fx"] = frac
+        for name in ("input_weight", "recurrent_weight", "bias", "threshold", "sigmoid", "tanh"):
+            layer[name] = tensor(f"layers.{k}.{name}")
+        frac = layer["event_bits"]
+    network["readout"] |= {name: tensor(f"readout.{name}") for name in ("weight", "bias")}
+    assert not header, f"tensors that the page does not know: {sorted(header)}"
+    return network
+
+
+def nested(values, shape):
+    """A flat row-major tuple as lists of lists."""
+    if len(shape) == 1:
+        return list(values)
+    size = len(values) // shape[0]
+    return [nested(values[i * size : (i + 1) * size], shape[1:]) for i in range(shape[0])]
 
 
 def rshr(v, s):
@@ -31,14 +68,12 @@ def layer_step(layer, inputs, c, y, rounding=rshr, fires=operator.gt, order=None
 
     Returns per unit every quantity of the page by its name; for reset="before" there is w, but no Sq, a, q.
     """
-    spec = layer.spec
-    n, k, eb = spec.units, spec.table_bits, spec.event_bits
-    fx = layer.input_format.frac
-    fa = max(11, fx + spec.input_weight_frac, eb + spec.recurrent_weight_frac)
-    si = fa - (fx + spec.input_weight_frac)
-    sh = fa - (eb + spec.recurrent_weight_frac)
-    b = [[int(v) for v in row] for row in layer.bias]
-    W, R = layer.input_weight.tolist(), layer.recurrent_weight.tolist()
+    n, k, eb = layer["units"], layer["table_bits"], layer["event_bits"]
+    fx, fwi, fwh = layer["fx"], layer["input_weight_frac"], layer["recurrent_weight_frac"]
+    fa = max(11, fx + fwi, eb + fwh)
+    si = fa - (fx + fwi)
+    sh = fa - (eb + fwh)
+    b, W, R = layer["bias"], layer["input_weight"], layer["recurrent_weight"]
     half = 2 ** (k - 1)
     order = order or random.Random(0)
     units = [{} for _ in range(n)]
@@ -51,16 +86,16 @@ def layer_step(layer, inputs, c, y, rounding=rshr, fires=operator.gt, order=None
         for gate, name in enumerate("zr"):
             total = unit[f"A[{gate}]"] * 2**si + unit[f"Q[{gate}]"] * 2**sh + b[gate][u]
             index = sat_s(rounding(total, fa - (k - 4)), k)
-            unit |= {f"S{name}": total, f"i{name}": index, name: int(layer.sigmoid[index + half])}
+            unit |= {f"S{name}": total, f"i{name}": index, name: layer["sigmoid"][index + half]}
 
-    if spec.reset == "before":
+    if layer["reset"] == "before":
         for unit, payload in zip(units, y, strict=True):
             unit["w"] = rounding(unit["r"] * payload, 15)
-    gated = [unit["w"] for unit in units] if spec.reset == "before" else y
+    gated = [unit["w"] for unit in units] if layer["reset"] == "before" else y
 
     for u, unit in enumerate(units):
         unit["Q[2]"] = product(R[2 * n + u], gated, order)
-        if spec.reset == "before":
+        if layer["reset"] == "before":
             unit["Sa"] = unit["A[2]"] * 2**si + unit["Q[2]"] * 2**sh + b[2][u] + b[3][u]
             index = rounding(unit["Sa"], fa - (k - 3))
         else:
@@ -70,16 +105,16 @@ def layer_step(layer, inputs, c, y, rounding=rshr, fires=operator.gt, order=None
             unit["q"] = sat_s(rounding(unit["Sq"], fa - 11), 16)
             index = rounding(unit["a"] * 2**15 + unit["r"] * unit["q"], 26 - (k - 3))
         unit["ig"] = sat_s(index, k)
-        unit["g"] = g = int(layer.tanh[unit["ig"] + half])
+        unit["g"] = g = layer["tanh"][unit["ig"] + half]
 
         potential = g + rounding(unit["z"] * (c[u] - g), 15)
-        if spec.state_reset == "output":
+        if layer["state_reset"] == "output":
             potential -= y[u] * 2 ** (15 - eb)
-        theta = int(layer.threshold[u])
+        theta = layer["threshold"][u]
         fired = fires(potential, theta)
         unit["c~"], unit["fired"] = potential, int(fired)
         unit["y"] = min(2**eb - 1, rounding(potential, 15 - eb)) if fired else 0
-        unit["c"] = potential - theta if fired and spec.state_reset == "threshold" else potential
+        unit["c"] = potential - theta if fired and layer["state_reset"] == "threshold" else potential
     return units
 
 
@@ -89,17 +124,17 @@ def product(row, events, order):
     order.shuffle(present)
     total = 0
     for j in present:
-        total += int(row[j]) * events[j]
+        total += row[j] * events[j]
     return total
 
 
-def run(image, x, rounding=rshr, fires=operator.gt, seed=0):
-    """Trace of one sequence x (T x I), as lists of lists of integers."""
+def run(network, x, rounding=rshr, fires=operator.gt, seed=0):
+    """One sequence x (T x I): events, states and gated events (or None) of each layer, and the logits."""
     order = random.Random(seed)
     arriving = [[int(v) for v in row] for row in x]
     all_events, all_states, all_gated = [], [], []
-    for layer in image.layers:
-        c, y = [0] * layer.spec.units, [0] * layer.spec.units
+    for layer in network["layers"]:
+        c, y = [0] * layer["units"], [0] * layer["units"]
         events, states, gated = [], [], []
         for inputs in arriving:
             units = layer_step(layer, inputs, c, y, rounding, fires, order)
@@ -109,16 +144,18 @@ def run(image, x, rounding=rshr, fires=operator.gt, seed=0):
             gated.append([unit.get("w") for unit in units])
         all_events.append(events)
         all_states.append(states)
-        all_gated.append(gated if layer.spec.reset == "before" else None)
+        all_gated.append(gated if layer["reset"] == "before" else None)
         arriving = events
-    readout = image.readout
-    weight, bias = readout.weight.tolist(), readout.bias.tolist()
+    readout = network["readout"]
     m = [
-        [d + sum(v * y for v, y in zip(row, step, strict=True)) for row, d in zip(weight, bias, strict=True)]
+        [
+            d + sum(v * y for v, y in zip(row, step, strict=True))
+            for row, d in zip(readout["weight"], readout["bias"], strict=True)
+        ]
         for step in arriving
     ]
-    if readout.spec.mode == "mean":
+    if readout["mode"] == "mean":
         logits = [sum(column) for column in zip(*m, strict=True)]
     else:
-        logits = m if readout.spec.mode == "every" else m[-1]
-    return Trace(all_events, all_states, logits, all_gated)
+        logits = m if readout["mode"] == "every" else m[-1]
+    return all_events, all_states, all_gated, logits
