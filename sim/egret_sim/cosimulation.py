@@ -20,6 +20,7 @@ import numpy as np
 
 from egret_sim import harness
 from egret_sim.build import Simulation, SimulationError, build, build_root
+from egret_sim.native import NativeSimulation
 from egret_sim.scoreboard import LOGITS, GoldenTrace, Scoreboard
 from egret_sim.tokens import END
 from egret_sim.turns import encode, plan
@@ -135,7 +136,7 @@ def build_bench(
 
 
 def run_bench(
-    simulation: Simulation,
+    simulation: Simulation | NativeSimulation,
     sidecar: Mapping[str, Any],
     sequences: Sequence[np.ndarray],
     traces: Sequence[GoldenTrace],
@@ -154,7 +155,7 @@ def run_bench(
     Parameters
     ----------
     simulation
-        A bench from :func:`build_bench`.
+        A bench from :func:`build_bench`, or its native twin from :func:`egret_sim.native.build_native`.
     sidecar
         The accelerator's sidecar.
     sequences
@@ -265,7 +266,7 @@ def run_bench(
 class _Worker(threading.Thread):
     """Waits for the simulation's process."""
 
-    def __init__(self, simulation: Simulation, directory: Path, seed: int) -> None:
+    def __init__(self, simulation: Simulation | NativeSimulation, directory: Path, seed: int) -> None:
         super().__init__(name="simulation")
         self.simulation = simulation
         self.directory = directory
@@ -274,6 +275,9 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         try:
+            if isinstance(self.simulation, NativeSimulation):
+                self.simulation.play(self.directory)
+                return
             self.simulation.run(
                 "egret_sim.benches.whole",
                 seed=self.seed,

@@ -15,6 +15,7 @@ from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import generate
 from egret_sim.build import Simulation, build_root
 from egret_sim.cosimulation import Outcome, Progress, Stalls, build_bench, run_bench
+from egret_sim.native import NativeSimulation, build_native
 from egret_sim.report import Report, work_of
 from egru.errors import EgretError
 from egru.image import NetworkImage
@@ -27,7 +28,7 @@ class Built:
 
     image: NetworkImage
     sidecar: dict[str, Any]
-    simulation: Simulation
+    simulation: Simulation | NativeSimulation
 
 
 class GoldenTraces(Sequence[Trace]):
@@ -76,19 +77,27 @@ def prepare(
     *,
     hardware_image: NetworkImage | None = None,
     waves: bool = False,
+    native: bool = False,
     optimise: str = "fast",
     root: Path | None = None,
 ) -> Built:
     """Generate the accelerator of ``image`` and build its simulation (from the cache, where it is unchanged).
 
     ``hardware_image`` is what the hardware is generated from where it is to differ from ``image``: a test
-    plants faults with it, to show that they are found.
+    plants faults with it, to show that they are found. ``native`` builds the driver in C++
+    (:mod:`egret_sim.native`) in place of the bench in cocotb: faster to run, without waveforms.
     """
+    if native and waves:
+        raise EgretError(
+            "native must be False where waves is True: only the bench in cocotb writes waveforms"
+        )
     with tempfile.TemporaryDirectory() as folder:
         sidecar = generate(hardware_image or image, folder, config)
         verilog = (Path(folder) / f"{sidecar['top']}.v").read_text()
     # Through JSON, as a user of the files gets it.
     sidecar = json.loads(json.dumps(sidecar))
+    if native:
+        return Built(image, sidecar, build_native(verilog, sidecar, optimise=optimise, root=root))
     return Built(image, sidecar, build_bench(verilog, sidecar, waves=waves, optimise=optimise, root=root))
 
 

@@ -17,7 +17,6 @@ from cocotb.triggers import Timer
 from egret_sim import harness
 
 CLOCK_NS = 10
-RESET_CYCLES = 4
 
 
 class Feed:
@@ -78,13 +77,13 @@ async def play(dut) -> None:
     records = {name: Record(getattr(dut, f"{name}_recorder"), folder / f"{name}.bin") for name in names}
 
     dut.rst.value = 1
-    for unit, number in ((dut.player, 1), (dut.sink, 2)):
+    for name, unit in (("player", dut.player), ("sink", dut.sink)):
         stall = settings["stalls"]
-        unit.seed.value = (settings["seed"] * 2 + number) * 0x9E3779B1 % (1 << 32) or 1
+        unit.seed.value = harness.stall_seed(settings["seed"], name)
         unit.gap_chance.value = stall["chance"] if stall else 0
         unit.gap_mask.value = stall["mask"] if stall else 0
     feed.refill()
-    await Timer(RESET_CYCLES * CLOCK_NS, unit="ns")
+    await Timer(harness.RESET_CYCLES * CLOCK_NS, unit="ns")
     dut.rst.value = 0
 
     poll = Timer(harness.POLL_CYCLES * CLOCK_NS, unit="ns")
