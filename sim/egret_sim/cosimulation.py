@@ -65,6 +65,8 @@ class Outcome:
     ``cycles`` runs from reset to the last END; ``sequence_ends`` holds the cycle of each END of the logits,
     and ``done`` the numbers of the sequences that they belong to.
     ``timeout`` says what the run was waiting for when it stood still, and ``problem`` what else went wrong.
+    ``seconds`` is the time of the whole run, its start and the comparison included; ``cpu_seconds`` is the
+    simulator's own processor time over its ``simulated_cycles``.
     """
 
     scoreboard: Scoreboard
@@ -76,6 +78,13 @@ class Outcome:
     timeout: str | None
     problem: str | None
     directory: Path
+    simulated_cycles: int = 0
+    cpu_seconds: float = 0.0
+
+    @property
+    def cycles_per_second(self) -> float:
+        """Simulated cycles in a second of the simulator's processor time, from reset on, start-up left out."""
+        return self.simulated_cycles / max(self.cpu_seconds, 1e-9)
 
     @property
     def passed(self) -> bool:
@@ -146,6 +155,7 @@ def run_bench(
     seed: int = 0,
     stalls: Stalls | None = None,
     patience: int = DEFAULT_PATIENCE_CYCLES,
+    poll: int = harness.POLL_CYCLES,
     stop_at_mismatch: bool = True,
     progress: Callable[[Progress], None] | None = None,
     directory: Path | None = None,
@@ -172,6 +182,8 @@ def run_bench(
         Gaps in the events and pauses of the sink for logits; None for none, as cycle figures need it.
     patience
         Cycles without any token after which the run is given up.
+    poll
+        Cycles between two looks at the simulation. 1 costs what a bench costs that follows every cycle.
     stop_at_mismatch
         End the run soon after the first mismatch.
     progress
@@ -204,6 +216,7 @@ def run_bench(
         "seed": seed,
         "stalls": {"chance": stalls.chance, "mask": stalls.mask} if stalls else None,
         "settle": SETTLE_CYCLES,
+        "poll": min(poll, harness.POLL_CYCLES),
         "patience": max(patience, SETTLE_CYCLES + 1),
     }
     (directory / "settings.json").write_text(json.dumps(settings))
@@ -257,6 +270,8 @@ def run_bench(
         timeout=status.get("stuck"),
         problem=status.get("broken"),
         directory=directory,
+        simulated_cycles=status["cycle"],
+        cpu_seconds=status["cpu_seconds"],
     )
     if kept is None and outcome.passed:
         shutil.rmtree(directory, ignore_errors=True)

