@@ -38,7 +38,7 @@ class GoldenTraces(Sequence[Trace]):
     They hold events, as uint8, and logits, and no states.
     """
 
-    BATCH = 32
+    BATCH = 128
 
     def __init__(self, image: NetworkImage, sequences: Sequence[np.ndarray]) -> None:
         self._network = IntegerNetwork(image)
