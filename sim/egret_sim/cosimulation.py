@@ -83,7 +83,7 @@ class Outcome:
 
     @property
     def cycles_per_second(self) -> float:
-        """Simulated cycles in a second of the simulator's processor time, from reset on, start-up left out."""
+        """Simulated cycles in a second of the simulator's processor time, its start left out."""
         return self.simulated_cycles / max(self.cpu_seconds, 1e-9)
 
     @property

@@ -64,7 +64,7 @@ class GoldenTraces(Sequence[Trace]):
         for number, x in enumerate(batch):
             padded[: len(x), number] = x
         trace = self._network.run(padded, lengths)
-        # Payloads have at most 8 bits. So the events of a whole test set fit in memory; nobody asks for states.
+        # Payloads have at most 8 bits, and nobody asks for states: whole test sets fit in memory.
         payloads = [events.astype(np.uint8) for events in trace.events]
         every = self._network.image.readout.spec.mode == "every"
         for number, steps in enumerate(lengths):

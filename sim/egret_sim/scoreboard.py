@@ -192,9 +192,7 @@ class StreamComparator:
             self._advance()
         return True
 
-    def _equal(
-        self, expected: np.ndarray, counts: np.ndarray, index: np.ndarray, value: np.ndarray
-    ) -> bool:
+    def _equal(self, expected: np.ndarray, counts: np.ndarray, index: np.ndarray, value: np.ndarray) -> bool:
         """Whether events, ``counts`` of them in each row of ``expected``, say what is expected."""
         rows, size = expected.shape
         row = np.repeat(np.arange(rows), counts)
