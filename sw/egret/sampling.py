@@ -84,7 +84,7 @@ def draw(network: NetworkImage, task: str, samples: int, seed: int) -> tuple[lis
 def quantised(
     network: NetworkImage, part: Sequences, numbers: Iterable[int]
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Sequences of a part of a task, integers in the network's input format (each T x I), and their labels."""
+    """Sequences of a part of a task, integers in the network's input format (T x I), and their labels."""
     import numpy as np
 
     chosen = part.subset(np.fromiter(numbers, np.int64))

@@ -35,7 +35,7 @@ DRIVER = Path(__file__).resolve().parent / "driver.cpp"
 PREFIX = "Vegret"
 #: C++ flags: a program that runs for minutes may take its time to compile; a small network's may not.
 _OPTIMISATION = {
-    "quick": {"OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"},
+    "quick": {"OPT_FAST": "-O0", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"},
     "fast": {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O2"},
 }
 _VERILATOR_FLAGS = ("--cc", "--exe", "--no-timing", "--assert", "-Wall", "-O3", "--prefix", PREFIX)
