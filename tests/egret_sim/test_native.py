@@ -80,7 +80,7 @@ def test_a_native_run_is_right_and_equals_cocotbs_in_every_cycle(pair, stalls, t
 
 
 def flipped(image, sequences):
-    """The image with one recurrent weight changed, the first that matters, and the events that differ by it."""
+    """The image with one recurrent weight changed, the first that matters; the events that differ by it."""
     for place in np.argwhere(image.layers[0].recurrent_weight > 0):
         weight = np.array(image.layers[0].recurrent_weight)
         weight[tuple(place)] *= -1
@@ -160,9 +160,7 @@ CONFIG = ("--lanes", "9", "--streams", "3")
 
 
 def sim_full(workplace, *options):
-    return main(
-        ["sim-full", str(workplace.path), "--lanes", "9", "--report", str(workplace.report), *options]
-    )
+    return main(["sim-full", str(workplace.path), *CONFIG, "--report", str(workplace.report), *options])
 
 
 def test_a_whole_test_set_is_played_and_the_rates_are_told(workplace, capsys):
