@@ -95,12 +95,12 @@ def flipped(image, sequences):
     raise AssertionError("no weight changes an event")
 
 
-def test_one_wrong_weight_is_found_where_it_first_shows():
+def test_one_wrong_weight_is_found_where_it_first_shows(tmp_path):
     image, config = make("three sequences in turns")
     sequences = draw(image)
     wrong, differ = flipped(image, sequences)
     built = prepare(image, config, hardware_image=wrong, native=True, optimise="quick")
-    report = simulate(image, sequences, built=built, stop_at_mismatch=False)
+    report = simulate(image, sequences, built=built, stop_at_mismatch=False, directory=tmp_path)
     assert not report.passed
     first = report.first_mismatch
     assert (first.sequence, first.step, first.unit) in differ
@@ -113,7 +113,7 @@ def test_one_wrong_weight_is_found_where_it_first_shows():
 def test_a_program_that_is_not_there_is_an_error_not_a_pass(pair, tmp_path):
     built = replace(pair[0], simulation=native.NativeSimulation(tmp_path))
     with pytest.raises(SimulationError, match="cannot run"):
-        simulate(built.image, draw(built.image), built=built)
+        simulate(built.image, draw(built.image), built=built, directory=tmp_path / "run")
 
 
 def test_a_program_that_cannot_write_its_recordings_is_an_error_not_a_pass(pair, tmp_path):

@@ -83,7 +83,8 @@ class NativeSimulation:
                 done = subprocess.run(command, stdout=file, stderr=file, check=False)
         except OSError as error:
             raise SimulationError(f"cannot run {self.program}: {error.strerror}") from None
-        (directory / "stimulus.bin").unlink()
+        finally:
+            (directory / "stimulus.bin").unlink()
         if done.returncode:
             reason = f"the native simulation ended with status {done.returncode}"
             raise SimulationError(f"{reason}; see {log}{tail_of(log)}")
