@@ -181,7 +181,7 @@ class UpdateTiming:
         gather = SumGather(geometry=geometry, units=update_lanes, sum_bits=1, streams=1)
         groups, reads = gather.groups, gather.reads
         ahead = START_LATENCY + (0 if gather.overlapped else reads - 2)
-        read = START_LATENCY + (groups + 1 if gather.overlapped else groups * reads)
+        read = START_LATENCY + gather.done_read + 1
         return cls(groups, reads, ahead + GATHER_LATENCY, read)
 
 

@@ -301,7 +301,7 @@ def test_lanes_out_of_range_are_refused(lanes):
         Accelerator(image, AcceleratorConfig(lanes=lanes))
 
 
-SILENT_STEP = 27
+SILENT_STEP = 25
 """Cycles of a step without events, beyond one for each group of units: docs/architecture.md."""
 
 

@@ -25,7 +25,7 @@ from egret_sim.turns import plan
 from egru.errors import EgretError
 from egru.testing import random_image, random_input
 
-SILENT_CYCLES = 27
+SILENT_CYCLES = 25
 """What a step without events takes beyond ceil(N / P), with 6P lanes or more."""
 
 
