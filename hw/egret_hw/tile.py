@@ -15,7 +15,7 @@ from .neuron_update import NeuronUpdate
 from .queues import EventQueue, RecurrentQueue
 from .reset_gate import ResetGate
 from .stream import Kind, token_layout
-from .sum_gather import SumGather
+from .sum_gather import START_LATENCY, SumGather
 from .tile_scheduler import BANKS, TileScheduler
 from .weight_fetch import WeightFetch
 from .widths import LayerWidths
@@ -122,6 +122,7 @@ class Tile(wiring.Component):
             value=self.value,
             sum_bits=self.widths.sum_bits,
             banks=BANKS,
+            ask_latency=START_LATENCY,
             shifts=self.widths.product_shifts,
             gate_first=self.scheduler.gate_first,
         )

@@ -20,7 +20,7 @@ from egret_hw.mac_array import MacArray
 from egret_hw.neuron_update import NeuronUpdate
 from egret_hw.queues import EventQueue, RecurrentQueue
 from egret_hw.readout import ReadoutTile
-from egret_hw.sum_gather import SumGather
+from egret_hw.sum_gather import START_LATENCY, SumGather
 from egret_hw.tile import Tile
 from egret_hw.weight_fetch import WeightFetch
 from egru.image import NetworkImage
@@ -90,6 +90,7 @@ class Shape:
                 value=tile.value,
                 sum_bits=tile.weight_bits + tile.value.width + 5,
                 banks=2,
+                ask_latency=START_LATENCY,
             ),
             "sum_gather": SumGather(
                 geometry=geometry, units=self.update_lanes, sum_bits=12, streams=self.streams
