@@ -181,7 +181,7 @@ class UpdateTiming:
         # The component is only looked at, not built; Amaranth is told so in this file's first line.
         gather = SumGather(geometry=geometry, units=update_lanes, sum_bits=1, streams=1)
         groups, reads = gather.groups, gather.reads
-        ahead = START_LATENCY + (0 if gather.overlapped else reads - 2)
+        ahead = START_LATENCY + (0 if gather.pipelined else reads - 2)
         read = START_LATENCY + gather.done_read + 1
         return cls(groups, reads, ahead + GATHER_LATENCY, read)
 

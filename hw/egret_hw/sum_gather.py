@@ -31,8 +31,9 @@ class SumGather(wiring.Component):
     Position p lies in lane p mod L, so consecutive positions lie in different lanes and are read in one
     cycle; each lane gets an address of its own, since a group may reach over the end of a word. The second
     sums of a group's candidates lie in the same lanes as its first ones. With 6P lanes or more they are
-    read while the next group is, since those lanes are free then. With fewer, a group takes turns: for its
-    first sums, up to L positions in each, and one for its second sums.
+    read while the next group is, since those lanes are free then. With 4P lanes second sums may lie beside the
+    first ones (:meth:`~egret_hw.geometry.LayerGeometry.spreads`), and are read with them. Otherwise a group
+    takes turns: for its first sums, up to L positions in each, and one for its second sums.
 
     The order of the reads is always the same, so their addresses are worked out ahead: those of the first two
     reads wait in registers for the start, and the last ones of a bank are followed by the first ones of the next.
@@ -42,7 +43,7 @@ class SumGather(wiring.Component):
 
     Latency: the first `ahead` comes :data:`START_LATENCY` cycles after `start` (or with the group's last turn
     but one); :data:`GATHER_LATENCY` cycles from `ahead` to `strobe`. Throughput: one group in `reads` cycles,
-    1 with 6P lanes or more.
+    1 with 6P lanes or more, or second sums beside the first.
 
     Parameters
     ----------
@@ -75,8 +76,10 @@ class SumGather(wiring.Component):
         self.sum_shape = signed(sum_bits)
         self.turns = max(1, -(-GATES * units // geometry.lanes))
         self.overlapped = 2 * GATES * units <= geometry.lanes
-        self.reads = 1 if self.overlapped else self.turns + 1
-        self._read_count = self.groups + 1 if self.overlapped else self.groups * self.reads
+        self.spread = geometry.spreads(units)
+        self.pipelined = self.overlapped or self.spread
+        self.reads = 1 if self.pipelined else self.turns + 1
+        self._read_count = self.groups * self.reads + self.overlapped
         if units > 1 and GATES * units > geometry.lanes:
             raise ValueError(f"units must be 1 or at most a third of {geometry.lanes} lanes, not {units}")
         super().__init__(
@@ -182,6 +185,9 @@ class SumGather(wiring.Component):
             if self.overlapped:  # lanes outside the group may read the second sums of the group before
                 mine = where(lambda first, lane=lane: (lane - first) % lanes < size)
                 seconds = [at.previous_second, at.second]
+            elif self.spread:
+                mine = where(lambda first, lane=lane: (lane - first) % lanes < size)
+                seconds = [at.second, at.second]
             else:
                 mine = turn != self.turns
                 seconds = [at.second, at.next_second]
@@ -192,7 +198,7 @@ class SumGather(wiring.Component):
 
         # The strobe comes with the first sums' register, or so late that the second sums follow in the next
         # cycle.
-        if self.overlapped:
+        if self.pipelined:
             m.d.comb += self.ahead.eq(running & ~now_trailing)
         else:
             m.d.comb += self.ahead.eq(running & (now_turn == self.reads - 2))
@@ -208,9 +214,12 @@ class SumGather(wiring.Component):
 
         # The lanes' answers: first the window, then what the group is of it.
         firsts = list(range(size))
-        # Overlapped, the offset has moved on to the next group when the second sums come.
-        behind = size if self.overlapped else 0
-        seconds = [GATES * unit + CANDIDATE - behind for unit in range(self.units)]
+        if self.spread:  # behind the first ones
+            seconds = [size + unit for unit in range(self.units)]
+        else:
+            # Overlapped, the offset has moved on to the next group when the second sums come.
+            behind = size if self.overlapped else 0
+            seconds = [GATES * unit + CANDIDATE - behind for unit in range(self.units)]
         low_bits = _low_bits(count, stride, {*firsts, *seconds})
         lows = min(count, 1 << low_bits)
         window_offset = pipe(m, now_offset, "window_offset", SUM_READ_LATENCY)
@@ -236,9 +245,10 @@ class SumGather(wiring.Component):
             sums = [window[low * stride + place] for low in range(lows)]
             chosen = self._chosen(m, name, sums, answer_offset[:low_bits], counted)
             register = Signal(self.sum_shape, name=f"{name}_held", reset_less=True)
-            with m.If(1 if self.overlapped else answer_turn == its_turn):
+            with m.If(1 if self.pipelined else answer_turn == its_turn):
                 m.d.sync += register.eq(chosen)
-            held.append(register)
+            late = self.spread and place >= size
+            held.append(pipe(m, register, f"{name}_late") if late else register)
         m.d.comb += [
             out.eq(register) for out, register in zip([*self.firsts, *self.seconds], held, strict=True)
         ]

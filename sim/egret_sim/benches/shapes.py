@@ -111,7 +111,8 @@ class Shape:
 
 
 #: Lanes that do not divide a row; one of everything; rows of one word, so that sums are forwarded, with lanes
-#: enough to read two kinds of sums at once; lanes that each hold one gate.
+#: enough to read two kinds of sums at once; lanes that each hold one gate; second sums beside the
+#: first ones.
 SHAPES = {
     "uneven": Shape(
         3, 5, 3, "every", lanes=7, update_lanes=2, readout_lanes=2, queue_depth=4, streams=1, seed=11
@@ -124,6 +125,9 @@ SHAPES = {
     ),
     "gates": Shape(
         4, 7, 3, "mean", lanes=6, update_lanes=1, readout_lanes=2, queue_depth=8, streams=2, seed=14
+    ),
+    "spread": Shape(
+        5, 16, 3, "every", lanes=8, update_lanes=2, readout_lanes=2, queue_depth=8, streams=2, seed=15
     ),
 }
 

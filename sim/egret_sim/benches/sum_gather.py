@@ -47,7 +47,7 @@ async def sum_gather(dut, stalls):
     def second(unit: int, bank: int, step: dict[str, int]) -> int:
         if not step["has_recurrent"]:
             return 0
-        word, lane = divmod(GATES * unit + CANDIDATE, geometry.lanes)
+        word, lane = divmod(geometry.second_position(unit, gather.units), geometry.lanes)
         return memory[bank][lane][geometry.words + (word // GATES if geometry.mixed else word)]
 
     def drive() -> None:
