@@ -130,7 +130,7 @@ class SumGather(wiring.Component):
         wrap = Signal()
         moved = Signal(range(2 * count))
         m.d.comb += [moved.eq(offset + step // stride), wrap.eq(moved >= count)]
-        last_turn = turn == self.reads - 1
+        last_turn = Const(1) if self.pipelined else turn == self.reads - 1
         final = trailing if self.overlapped else last_turn & last_group
         with m.If(moving & final):
             m.d.sync += [group.eq(0), last_group.eq(last_group.init), turn.eq(0), trailing.eq(0), offset.eq(0)]
@@ -145,10 +145,11 @@ class SumGather(wiring.Component):
             ]
             with m.If(wrap):
                 word.advance(m)
-        with m.Elif(moving):
-            m.d.sync += turn.eq(turn + 1)
-            with m.If(turn < self.turns - 1):
-                word.advance(m)
+        if not self.pipelined:
+            with m.If(moving & ~last_turn):
+                m.d.sync += turn.eq(turn + 1)
+                with m.If(turn < self.turns - 1):
+                    word.advance(m)
 
         def ahead(value: Value, name: str, stages: int = _SLOTS_AHEAD) -> Value:
             """`value`, so many reads later."""
