@@ -31,7 +31,8 @@ class MacArray(wiring.Component):
     memory gets the address; the weights follow `READ_LATENCY` cycles later. Nothing here can stall.
 
     Latency: `closed` rises `ask_latency` cycles before every sum of the step that `close` ended may be asked
-    for; that is :attr:`close_latency` cycles after `close`. `SUM_READ_LATENCY` cycles from `read_slots` to `sums`.
+    for; that is :attr:`close_latency` cycles after `close`. `SUM_READ_LATENCY` cycles from `read_slots` to
+    `sums`.
 
     Parameters
     ----------

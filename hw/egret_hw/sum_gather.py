@@ -31,12 +31,12 @@ class SumGather(wiring.Component):
     Position p lies in lane p mod L, so consecutive positions lie in different lanes and are read in one
     cycle; each lane gets an address of its own, since a group may reach over the end of a word. The second
     sums of a group's candidates lie in the same lanes as its first ones. With 6P lanes or more they are
-    read while the next group is, since those lanes are free then. With 4P lanes second sums may lie beside the
-    first ones (:meth:`~egret_hw.geometry.LayerGeometry.spreads`), and are read with them. Otherwise a group
-    takes turns: for its first sums, up to L positions in each, and one for its second sums.
+    read while the next group is, since those lanes are free then. With 4P lanes second sums may lie beside
+    the first ones (:meth:`~egret_hw.geometry.LayerGeometry.spreads`), and are read with them. Otherwise a
+    group takes turns: for its first sums, up to L positions in each, and one for its second sums.
 
-    The order of the reads is always the same, so their addresses are worked out ahead: those of the first two
-    reads wait in registers for the start, and the last ones of a bank are followed by the first ones of the next.
+    The order of the reads is always the same, so their addresses are worked out ahead: those of the first
+    two reads wait in registers for the start, and behind a bank's last ones come the first ones again.
 
     A group's sums are chosen in two steps: a window that holds them by the higher bits of where the group
     begins, the group by the lower ones.
@@ -133,7 +133,13 @@ class SumGather(wiring.Component):
         last_turn = Const(1) if self.pipelined else turn == self.reads - 1
         final = trailing if self.overlapped else last_turn & last_group
         with m.If(moving & final):
-            m.d.sync += [group.eq(0), last_group.eq(last_group.init), turn.eq(0), trailing.eq(0), offset.eq(0)]
+            m.d.sync += [
+                group.eq(0),
+                last_group.eq(last_group.init),
+                turn.eq(0),
+                trailing.eq(0),
+                offset.eq(0),
+            ]
             word.clear(m)
         with m.Elif(moving & last_turn):
             m.d.sync += [

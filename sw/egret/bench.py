@@ -202,7 +202,7 @@ class Bench:
             "one_layer",
             f"One layer of {_UNITS} units, 16 lanes, inputs and units equally active",
             "Random patterns: each input and each unit is active with the same chance in each step. "
-            "RTL: a network whose units repeat its inputs, so with 13 inputs ten units or nine fire together.",
+            "RTL: a network whose units repeat its inputs; with 13 inputs nine or ten units fire together.",
             (
                 "inputs", "active", "streams", "update lanes", "cycles / step, RTL", "predicted",
                 "predicted, same patterns", "busy MAC %", "effective / peak",
@@ -324,9 +324,9 @@ class Bench:
             "edgedrnn",
             "Against EdgeDRNN: one layer, 16 inputs",
             "Cycles per step. EdgeDRNN by the law measured on its RTL, on the same random patterns. First "
-            "with as many lanes as it has multipliers (the update has 2 more for each of its lanes P, of which "
-            "there are as many as take the fewest cycles), then with no more multipliers than it has, those of "
-            "the update included.",
+            "with as many lanes as it has multipliers (the update has 2 more for each of its lanes P, of "
+            "which there are as many as take the fewest cycles), then with no more multipliers than it has, "
+            "those of the update included.",
             (
                 "units", "multipliers", "silent", "EdgeDRNN", "equal lanes: 1 stream", "times", "2 streams",
                 "times", "equal multipliers: lanes + update", "1 stream", "times", "2 streams", "times",
@@ -387,14 +387,13 @@ class Bench:
             ],
         )
 
-    def _echo(
-        self, config: AcceleratorConfig, share: float, inputs: int = _UNITS
-    ) -> tuple[float, float]:
+    def _echo(self, config: AcceleratorConfig, share: float, inputs: int = _UNITS) -> tuple[float, float]:
         """Cycles per step of RTL whose units repeat random input, and those predicted for it."""
         image = echo_image(_UNITS, inputs=inputs)
         rng = self._rng(inputs, share)
         sequences = echo_input(rng, inputs=inputs, share=share, steps=60, sequences=2)
-        self.say(f"RTL: {config.lanes} lanes, {inputs} inputs, {100 * share:.0f} % active, streams: {config.streams}")
+        case = f"{config.lanes} lanes, {inputs} inputs, {100 * share:.0f} % active"
+        self.say(f"RTL: {case}, streams: {config.streams}")
         rtl = self.measured(image, sequences, config)
         found = predict_activity(Shape.of(image, config), activity_of(image, sequences))
         return (found.cycles if rtl is None else rtl) / found.steps, found.per_step

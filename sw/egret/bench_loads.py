@@ -30,7 +30,8 @@ def random_patterns(
 def echo_image(units: int, *, inputs: int | None = None, classes: int = 10) -> NetworkImage:
     """A network of one layer in which a unit fires exactly in the steps in which its input is 1.
 
-    Unit u listens to input u modulo `inputs`; there are as many inputs as units unless said otherwise. So the pattern of its events is whatever its input is. z is near 0, so a unit forgets at once; its
+    Unit u listens to input u modulo `inputs`; there are as many inputs as units unless said otherwise. So
+    the pattern of its events is whatever its input is. z is near 0, so a unit forgets at once; its
     candidate is near 1 with its input and near -1 without. Recurrent weights are 0 and cost what others do.
     """
     inputs = units if inputs is None else inputs
@@ -67,7 +68,9 @@ def echo_image(units: int, *, inputs: int | None = None, classes: int = 10) -> N
         weight=np.ones((classes, units), np.int64),
         bias=np.zeros(classes, np.int64),
     )
-    return NetworkImage(name=f"echo-{inputs}-{units}", input=source, layers=(layer,), readout=readout, info={})
+    return NetworkImage(
+        name=f"echo-{inputs}-{units}", input=source, layers=(layer,), readout=readout, info={}
+    )
 
 
 def echo_input(

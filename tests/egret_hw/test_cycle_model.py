@@ -38,7 +38,7 @@ CASES = [
     case(4, (20,), config=AcceleratorConfig(lanes=7, update_lanes=1), id="lanes-that-do-not-divide"),
     case(3, (25,), config=AcceleratorConfig(lanes=24, update_lanes=4, queue_depth=1), id="overlap"),
     case(3, (25,), config=AcceleratorConfig(lanes=24, update_lanes=8), mode="every", id="turns"),
-    case(3, (16,), config=AcceleratorConfig(lanes=8, update_lanes=2, streams=2), id="second-sums-beside-first"),
+    case(3, (16,), config=AcceleratorConfig(lanes=8, update_lanes=2, streams=2), id="second-sums-beside"),
     case(2, (5,), config=AcceleratorConfig(lanes=16), density=0.9, id="rows-of-one-word"),
     case(5, (40,), config=AcceleratorConfig(lanes=8, update_lanes=2), activity=0.0, density=0.0, id="silent"),
     case(5, (30,), config=AcceleratorConfig(lanes=48), activity=1.0, density=1.0, id="dense"),

@@ -14,14 +14,14 @@ def test_spread_second_sums_lie_in_the_lanes_that_a_group_leaves_free(units, lan
     assert sorted(seconds) == list(range(CANDIDATE, GATES * units, GATES))  # candidates change places
     for group in range(units // update):
         members = range(group * update, (group + 1) * update)
-        firsts = [position % lanes for unit in members for position in range(GATES * unit, GATES * (unit + 1))]
+        firsts = [
+            position % lanes for unit in members for position in range(GATES * unit, GATES * (unit + 1))
+        ]
         used = firsts + [seconds[unit] % lanes for unit in members]
         assert sorted(used) == list(range(lanes))
 
 
-@pytest.mark.parametrize(
-    "units,lanes,update", [(64, 8, 1), (60, 8, 2), (24, 12, 3), (64, 16, 2), (6, 6, 1)]
-)
+@pytest.mark.parametrize("units,lanes,update", [(64, 8, 1), (60, 8, 2), (24, 12, 3), (64, 16, 2), (6, 6, 1)])
 def test_otherwise_both_sums_of_a_candidate_lie_in_one_lane(units, lanes, update):
     geometry = LayerGeometry.of(units=units, lanes=lanes)
     assert not geometry.spreads(update)

@@ -30,7 +30,9 @@ class Words:
         self.script: deque[tuple[dict[str, int], list[int]] | None] = deque()
         self.closed: list[Sums] = []
         self.sums: Sums = {}
-        self.product_cycles = PRODUCT_LATENCY + SUM_LATENCY - macs.ask_latency  # of a word, until it is closed
+        self.product_cycles = (
+            PRODUCT_LATENCY + SUM_LATENCY - macs.ask_latency
+        )  # of a word, until it is closed
         self.strobed = -self.product_cycles  # cycle of the last word
         self.held = False  # a border waits until the other bank has been read
         bench.add(self)
