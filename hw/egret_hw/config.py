@@ -9,8 +9,9 @@ from .geometry import GATES
 
 LANES_MAX = 64
 STREAMS_MAX = 16
-#: Lanes of a tile for each unit that its update handles per cycle, unless said otherwise.
-_LANES_PER_UPDATE_LANE = 16
+#: Lanes of a tile for each unit that its update handles per cycle, unless said otherwise: first up to two of
+#: those, then beyond. One update lane takes as many look-up tables as two or three lanes.
+_LANES_PER_UPDATE_LANE = 8, 16
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class AcceleratorConfig:
     Attributes
     ----------
     lanes : multipliers for products in each layer's tile, 1..64
-    update_lanes : units updated per cycle in each tile; None = one for 16 lanes
+    update_lanes : units updated per cycle in each tile; None = one for 8 lanes up to two, one
+        for 16 lanes beyond (:func:`default_update_lanes`)
     readout_lanes : multipliers in the readout; None = so many that an event costs it no more cycles than
         the last layer
     queue_depth : tokens that wait in front of each tile, 1..4096
@@ -39,7 +41,7 @@ class AcceleratorConfig:
         lanes = _each("lanes", self.lanes, count)
         if self.update_lanes is None:
             update = tuple(
-                min(max(1, -(-n // _LANES_PER_UPDATE_LANE)), layer.spec.units)
+                min(default_update_lanes(n), layer.spec.units)
                 for n, layer in zip(lanes, image.layers, strict=True)
             )
         else:
@@ -70,6 +72,16 @@ class ResolvedConfig:
     readout_lanes: int
     queue_depth: int
     streams: int
+
+
+def default_update_lanes(lanes: int) -> int:
+    """Units updated per cycle beside so many lanes.
+
+    With 16 lanes a second update lane brings 7 % more busy lanes where a step has few events. Beyond, events
+    leave the lanes so soon that a step's latency counts, and not its update.
+    """
+    first, beyond = _LANES_PER_UPDATE_LANE
+    return max(1, min(2, lanes // first), -(-lanes // beyond))
 
 
 def _each(name: str, value: int | tuple[int, ...], count: int) -> tuple[int, ...]:

@@ -17,6 +17,9 @@ from .stream import Kind, index_shape, token_layout
 from .widths import signed_bits
 
 _SLOT_LATENCY = 2  # from a class's turn to the address in its lane
+ASK_LATENCY = 1 + _SLOT_LATENCY
+"""Cycles from `closed` to the first address."""
+
 _IN_FLIGHT = READ_LATENCY + MULTIPLY_LATENCY + 2
 
 
@@ -87,7 +90,6 @@ class LogitScan(wiring.Component):
                 m.d.sync += [lane.eq(0), word.eq(word + 1)]
             with m.Else():
                 m.d.sync += lane.eq(lane + 1)
-        # Sums are complete three cycles after `closed`.
         m.d.comb += [
             self.reading.eq(strobe_pipe(m, active, "reading_slot", _SLOT_LATENCY)),
             self.read_bank.eq(self.due.bank),

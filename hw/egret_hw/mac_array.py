@@ -16,14 +16,22 @@ PRODUCT_LATENCY = READ_LATENCY + MULTIPLY_LATENCY
 """Cycles from a word's address to its products."""
 
 
+def close_latency(ask_latency: int) -> int:
+    """Cycles from a border behind the weight fetch until its step counts as closed.
+
+    The word before the border went out one cycle earlier, so its sum can be read one cycle earlier as well.
+    """
+    return PRODUCT_LATENCY + SUM_LATENCY - 1 - ask_latency
+
+
 class MacArray(wiring.Component):
     """L lanes that multiply one word of L weights with one event value per cycle.
 
     `strobe` and `word` come from :class:`~egret_hw.weight_fetch.WeightFetch` in the cycle in which the
     memory gets the address; the weights follow `READ_LATENCY` cycles later. Nothing here can stall.
 
-    Latency: `closed` rises when every sum of the step that `close` ended may be asked for; that is
-    `PRODUCT_LATENCY + SUM_LATENCY - 1` cycles after `close`. `SUM_READ_LATENCY` cycles from `read_slots` to
+    Latency: `closed` rises `ask_latency` cycles before every sum of the step that `close` ended may be asked
+    for; that is :attr:`close_latency` cycles after `close`. `SUM_READ_LATENCY` cycles from `read_slots` to
     `sums`.
 
     Parameters
@@ -33,6 +41,7 @@ class MacArray(wiring.Component):
     value : shape of an event value
     sum_bits : accumulator width
     banks : banks of accumulators
+    ask_latency : cycles from `closed` until a reader asks, at the earliest
     gate_first : the reset gate acts before the candidates' product: recurrent events are not for candidates,
         gated ones for them alone, and one sum each is enough
     shifts : what products of input and of recurrent events are shifted by, if not their values
@@ -41,7 +50,7 @@ class MacArray(wiring.Component):
     -------
     strobe, close, word : In, from the weight fetch
     weights : In, L weights, lane 0 lowest
-    closed : Out, 1 = the sums of the closed step are complete
+    closed : Out, 1 = the sums of the closed step are complete, or will be in time
     empty : Out, 1 = no product is under way, so a step may be called closed at once
     reading, read_bank, read_slots : In, 1 = that bank is being read; for each lane, the accumulator to read
     sums : Out, for each lane, its value
@@ -55,6 +64,7 @@ class MacArray(wiring.Component):
         value: ShapeLike,
         sum_bits: int,
         banks: int,
+        ask_latency: int,
         shifts: tuple[int, int] = (0, 0),
         gate_first: bool = False,
     ):
@@ -63,6 +73,7 @@ class MacArray(wiring.Component):
         self.weight_bits = weight_bits
         self.sum_bits = sum_bits
         self.banks = banks
+        self.ask_latency = ask_latency
         self.shifts = shifts
         self.gate_first = gate_first
         self.slots = geometry.slots if isinstance(geometry, LayerGeometry) else geometry.words
@@ -84,15 +95,18 @@ class MacArray(wiring.Component):
             }
         )
 
+    @property
+    def close_latency(self) -> int:
+        """Cycles from `close` to `closed`."""
+        return close_latency(self.ask_latency)
+
     def elaborate(self, platform):
         m = Module()
         value = pipe(m, self.word.value, "value", READ_LATENCY)
-        # The word before the border went out one cycle earlier, so its sum can be read one cycle earlier as
-        # well.
-        m.d.comb += self.closed.eq(strobe_pipe(m, self.close, "closing", PRODUCT_LATENCY + SUM_LATENCY - 1))
+        m.d.comb += self.closed.eq(strobe_pipe(m, self.close, "closing", self.close_latency))
 
         ages = [self.strobe]
-        for age in range(PRODUCT_LATENCY + SUM_LATENCY - 1):
+        for age in range(self.close_latency):
             ages.append(strobe_pipe(m, ages[-1], f"strobe_age{age + 1}", 1))
         m.d.comb += self.empty.eq(~Cat(ages).any())
 

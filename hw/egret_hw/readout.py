@@ -8,7 +8,7 @@ from egru.formats import IntFormat
 from egru.image import Readout
 
 from .geometry import RowGeometry
-from .logit_scan import LogitScan
+from .logit_scan import ASK_LATENCY, LogitScan
 from .mac_array import MacArray
 from .memory import Rom
 from .queues import EventQueue
@@ -82,6 +82,7 @@ class ReadoutTile(wiring.Component):
             value=self.event,
             sum_bits=self.sum_bits,
             banks=self.banks,
+            ask_latency=ASK_LATENCY,
         )
         m.submodules.scan = scan = self.scan
 

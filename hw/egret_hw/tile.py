@@ -15,7 +15,7 @@ from .neuron_update import NeuronUpdate
 from .queues import EventQueue, RecurrentQueue
 from .reset_gate import ResetGate
 from .stream import Kind, token_layout
-from .sum_gather import SumGather
+from .sum_gather import START_LATENCY, SumGather
 from .tile_scheduler import BANKS, TileScheduler
 from .weight_fetch import WeightFetch
 from .widths import LayerWidths
@@ -102,10 +102,18 @@ class Tile(wiring.Component):
             }
         )
 
+    @property
+    def seconds(self) -> list[int]:
+        """For each unit, the position in a row of its candidate's recurrent weight."""
+        units = range(self.layer.spec.units)
+        return [self.geometry.second_position(unit, self.update_lanes) for unit in units]
+
     def elaborate(self, platform):
         m = Module()
         spec = self.layer.spec
-        rows = layer_rows(self.layer.input_weight, self.layer.recurrent_weight)
+        # Where the reset gate acts on events there are no second sums.
+        seconds = None if self.scheduler.gate_first else self.seconds
+        rows = layer_rows(self.layer.input_weight, self.layer.recurrent_weight, seconds)
 
         m.submodules.queue = queue = EventQueue(
             size=spec.inputs, value=self.input_value, depth=self.queue_depth
@@ -122,6 +130,7 @@ class Tile(wiring.Component):
             value=self.value,
             sum_bits=self.widths.sum_bits,
             banks=BANKS,
+            ask_latency=START_LATENCY,
             shifts=self.widths.product_shifts,
             gate_first=self.scheduler.gate_first,
         )

@@ -103,11 +103,10 @@ class WeightFetch(wiring.Component):
         word = Signal(self.word.word.shape(), reset_less=True)
         third = Signal(self.word.third.shape(), reset_less=True)
         phase = Signal(range(GATES), reset_less=True)
-        last = Signal(reset_less=True)  # the current word is its row's last
+        # The current request, if any, ends in this cycle. A register, since so much hangs on it.
+        done = Signal(init=1)
 
-        done = Signal()
         m.d.comb += [
-            done.eq(~current_valid | ~current.fetch | last),
             # With two words or more there is time to refill after the current row has moved on, and
             # what happens there stays out of the requests' way.
             self.i.ready.eq(~next_valid | done if self.words == 1 else ~next_valid),
@@ -129,7 +128,7 @@ class WeightFetch(wiring.Component):
                 word.eq(0),
                 third.eq(0),
                 phase.eq(0),
-                last.eq(self.words == 1),
+                done.eq(~next_valid | ~next_.fetch | (self.words == 1)),
             ]
         with m.Else():
             m.d.sync += [
@@ -137,7 +136,7 @@ class WeightFetch(wiring.Component):
                 word.eq(word + 1),
                 third.eq(third + (phase == GATES - 1)),
                 phase.eq(Mux(phase == GATES - 1, 0, phase + 1)),
-                last.eq(word == self.words - 2),
+                done.eq(word == self.words - 2),
             ]
 
         m.d.comb += [
