@@ -28,6 +28,7 @@ class EventEncoder(wiring.Component):
     ----------
     units, lanes, event_bits : N, P and payload width
     steps : steps that may be closed before the TICK of the first of them is taken
+    small : queues that take little room, see :class:`~egret_hw.fifo.PassingFifo`
 
     Members
     -------
@@ -39,7 +40,8 @@ class EventEncoder(wiring.Component):
     done : Out, 1 = a step's TICK has gone to the output
     """
 
-    def __init__(self, *, units: int, lanes: int, event_bits: int, steps: int):
+    def __init__(self, *, units: int, lanes: int, event_bits: int, steps: int, small: bool = False):
+        self.small = small
         self.units = units
         self.lanes = lanes
         self.groups = -(-units // lanes)
@@ -59,7 +61,7 @@ class EventEncoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.groups = store = PassingFifo(self.result_layout, depth=self.depth)
+        m.submodules.groups = store = PassingFifo(self.result_layout, depth=self.depth, small=self.small)
         # Whether a job is a TICK is worked out on its way in.
         waiting = data.StructLayout({"kind": Kind, "tick": 1})
         m.submodules.jobs = jobs = PassingFifo(waiting, depth=JOBS_DEPTH)

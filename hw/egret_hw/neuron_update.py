@@ -9,6 +9,7 @@ from egru.image import Layer
 
 from .arithmetic import half, pipe, saturate, strobe_pipe
 from .geometry import GATES
+from .half_table import HalfTable
 from .memory import READ_LATENCY, Ram, Rom
 from .multiplier import MULTIPLY_LATENCY, Multiplier
 from .step import step_layout
@@ -57,6 +58,7 @@ class NeuronUpdate(wiring.Component):
     streams : sequences that are under way at once, each with its own state
     sum_bits : width of a sum
     sum_shift : what a sum is shifted by to reach the layer's fraction
+    compact : a group comes in three cycles at the earliest, so that both gates share one port of a table
 
     Members
     -------
@@ -70,7 +72,17 @@ class NeuronUpdate(wiring.Component):
 
     LATENCY = 2 + READ_LATENCY + MULTIPLY_LATENCY + 2 + READ_LATENCY + 1 + MULTIPLY_LATENCY + 2
 
-    def __init__(self, *, layer: Layer, lanes: int, streams: int, sum_bits: int, sum_shift: int):
+    def __init__(
+        self,
+        *,
+        layer: Layer,
+        lanes: int,
+        streams: int,
+        sum_bits: int,
+        sum_shift: int,
+        compact: bool = False,
+    ):
+        self.compact = compact
         self.layer = layer
         self.lanes = lanes
         self.units = layer.spec.units
@@ -213,14 +225,7 @@ class NeuronUpdate(wiring.Component):
             a = stage(saturate(a_total.shift_right(self._narrow_shift), _NARROW_BITS), "a")
             q = stage(saturate(q_total.shift_right(self._narrow_shift), _NARROW_BITS), "q")
 
-            # Both gates share one table through its two ports.
-            sigmoid = Rom(shape=unsigned(GATE_BITS), contents=layer.sigmoid.tolist(), ports=2)
-            m.submodules[f"sigmoid{lane}"] = sigmoid
-            m.d.comb += [
-                sigmoid.address0.eq(table_entry(z_index, k)),
-                sigmoid.address1.eq(table_entry(r_index, k)),
-            ]
-            z, r = sigmoid.data0, sigmoid.data1
+            z, r, z_late = self._gates(m, lane, stage, strobes[at_index], z_index, r_index)
 
             if self.gate_first:
                 # The candidate's index comes straight from its sum, and waits for the gates.
@@ -228,11 +233,7 @@ class NeuronUpdate(wiring.Component):
                 g_index = stage(saturate(a_total.shift_right(self._direct_shift), k), "g_index", wait)
             else:
                 g_index = self._gated_index(m, lane, stage, a, q, r)
-            m.submodules[f"tanh{lane}"] = tanh = Rom(
-                shape=signed(_CANDIDATE_BITS), contents=layer.tanh.tolist()
-            )
-            m.d.comb += tanh.address0.eq(table_entry(g_index, k))
-            g = tanh.data0
+            g = self._candidate(m, lane, g_index)
 
             # State: g + z * (c - g), which lies between the old state and the candidate.
             old = data.View(kept, state.data.word_select(lane, kept.size))
@@ -243,7 +244,7 @@ class NeuronUpdate(wiring.Component):
                 a_bits=GATE_BITS + 1, b_bits=len(difference)
             )
             m.d.comb += [
-                keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)),
+                keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates - z_late)),
                 keep.b.eq(difference),
             ]
             # With a bit more than the product's rounded part: added to another number with a 1 there, it
@@ -280,6 +281,34 @@ class NeuronUpdate(wiring.Component):
             if self.subtracts_output:
                 m.d.comb += new.sent.eq(Mux(fired, value, 0))
         return m
+
+    def _gates(self, m: Module, lane: int, stage, strobe: Value, z_index: Value, r_index: Value):
+        """Both gates, and by how many cycles z comes later than r."""
+        contents, k = self.layer.sigmoid.tolist(), self.layer.spec.table_bits
+        if self.compact:  # z has time: its index takes the port a cycle later
+            m.submodules[f"sigmoid{lane}"] = table = HalfTable(
+                contents=contents, shape=unsigned(GATE_BITS), mirror=1 << GATE_BITS
+            )
+            m.d.comb += table.index.eq(Mux(strobe, r_index, stage(z_index, "z_index_late")))
+            return table.value, table.value, 1
+        # Both gates share one table through its two ports.
+        m.submodules[f"sigmoid{lane}"] = sigmoid = Rom(shape=unsigned(GATE_BITS), contents=contents, ports=2)
+        m.d.comb += [
+            sigmoid.address0.eq(table_entry(z_index, k)),
+            sigmoid.address1.eq(table_entry(r_index, k)),
+        ]
+        return sigmoid.data0, sigmoid.data1, 0
+
+    def _candidate(self, m: Module, lane: int, index: Value) -> Value:
+        """The candidate that the table holds."""
+        contents, shape = self.layer.tanh.tolist(), signed(_CANDIDATE_BITS)
+        if self.compact:
+            m.submodules[f"tanh{lane}"] = table = HalfTable(contents=contents, shape=shape, mirror=0)
+            m.d.comb += table.index.eq(index)
+            return table.value
+        m.submodules[f"tanh{lane}"] = tanh = Rom(shape=shape, contents=contents)
+        m.d.comb += tanh.address0.eq(table_entry(index, self.layer.spec.table_bits))
+        return tanh.data0
 
     def _gated_index(self, m: Module, lane: int, stage, a: Value, q: Value, r: Value) -> Value:
         """Table index of the candidate a + r * q: at fraction 26, rounded once."""

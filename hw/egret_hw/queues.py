@@ -16,8 +16,8 @@ class EventQueue(PassingFifo):
     depth : tokens that wait at most, 1 or more
     """
 
-    def __init__(self, *, size: int, value: ShapeLike, depth: int):
-        super().__init__(token_layout(size, value), depth=depth)
+    def __init__(self, *, size: int, value: ShapeLike, depth: int, small: bool = False):
+        super().__init__(token_layout(size, value), depth=depth, small=small)
 
 
 class RecurrentQueue(PassingFifo):
@@ -27,5 +27,5 @@ class RecurrentQueue(PassingFifo):
     those events and ticks the queue is always ready, by construction.
     """
 
-    def __init__(self, *, units: int, event_bits: int, streams: int):
-        super().__init__(token_layout(units, unsigned(event_bits)), depth=streams * (units + 1))
+    def __init__(self, *, units: int, event_bits: int, streams: int, small: bool = False):
+        super().__init__(token_layout(units, unsigned(event_bits)), depth=streams * (units + 1), small=small)

@@ -71,6 +71,7 @@ class WeightFetch(wiring.Component):
     Members
     -------
     i : In, stream of :func:`row_request_layout`
+    hold : In, 1 = no word goes out in this cycle
     strobe : Out, 1 = `address` and `word` are valid in this cycle
     close : Out, 1 = the words of a step all went out before this cycle
     idle : Out, 1 = no request is under way or waits
@@ -85,6 +86,7 @@ class WeightFetch(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(self.request)),
+                "hold": In(1),
                 "strobe": Out(1),
                 "close": Out(1),
                 "idle": Out(1),
@@ -107,7 +109,7 @@ class WeightFetch(wiring.Component):
 
         done = Signal()
         m.d.comb += [
-            done.eq(~current_valid | ~current.fetch | last),
+            done.eq((~current_valid | ~current.fetch | last) & ~self.hold),
             # With two words or more there is time to refill after the current row has moved on, and
             # what happens there stays out of the requests' way.
             self.i.ready.eq(~next_valid | done if self.words == 1 else ~next_valid),
@@ -131,7 +133,7 @@ class WeightFetch(wiring.Component):
                 phase.eq(0),
                 last.eq(self.words == 1),
             ]
-        with m.Else():
+        with m.Elif(~self.hold):
             m.d.sync += [
                 address.eq(address + 1),
                 word.eq(word + 1),
@@ -141,7 +143,7 @@ class WeightFetch(wiring.Component):
             ]
 
         m.d.comb += [
-            self.strobe.eq(current_valid & current.fetch),
+            self.strobe.eq(current_valid & current.fetch & ~self.hold),
             self.close.eq(opening & current.close),
             self.idle.eq(~next_valid & ~current_valid),
             self.address.eq(address),
