@@ -93,7 +93,7 @@ class PairMultiplier(wiring.Component):
 
     @staticmethod
     def shares(*, weight_bits: int, value_bits: int, compact: bool = False) -> bool:
-        """Whether both products come from one 18 x 18 multiplier, or in the compact form from one SB_MAC16."""
+        """Whether both products come from one 18 x 18 multiplier, or, if compact, from one SB_MAC16."""
         if compact and PairMultiplier.fits_mac16(weight_bits=weight_bits, value_bits=value_bits):
             return True
         return 2 * weight_bits + value_bits < ecp5_multiplier.OPERAND_BITS

@@ -62,7 +62,9 @@ class NeuronUpdate(wiring.Component):
 
     Members
     -------
-    ahead_group : In, number of a group, `GATHER_LATENCY` cycles before the sums
+    ahead : In, 1 = `ahead_group` is the number of a group, `GATHER_LATENCY` cycles before the sums; only
+        looked at if `compact`, and the number must then be there one cycle longer, before
+    ahead_group : In
     strobe, group, last, firsts : In, the first sums, 3k + g for gate g of the group's unit k
     seconds : In, one cycle later, the second sums of its candidates
     step : In, beside the sums: :func:`step_layout`
@@ -93,6 +95,7 @@ class NeuronUpdate(wiring.Component):
         self.result_layout = result_layout(units=self.units, lanes=lanes, event_bits=layer.spec.event_bits)
         super().__init__(
             {
+                "ahead": In(1),
                 "ahead_group": In(group),
                 "strobe": In(1),
                 "group": In(group),
@@ -172,11 +175,7 @@ class NeuronUpdate(wiring.Component):
             state_addresses.append(pipe(m, state_addresses[-1], f"state_address_{age + 1}"))
             fresh.append(pipe(m, fresh[-1], f"fresh_{age + 1}"))
 
-        m.submodules.bias = bias_rom = self.biases.rom()
-        biases = data.View(self.biases.layout, bias_rom.data0)
-        m.d.comb += bias_rom.address0.eq(
-            pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY)
-        )
+        biases = self._biases(m)
 
         # Stages, counted in cycles from the sums.
         at_index = 2
@@ -281,6 +280,29 @@ class NeuronUpdate(wiring.Component):
             if self.subtracts_output:
                 m.d.comb += new.sent.eq(Mux(fired, value, 0))
         return m
+
+    def _biases(self, m: Module) -> Value:
+        """Biases of a group, beside its sums."""
+        parameters = self.biases
+        group = pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY)
+        if not self.compact:
+            m.submodules.bias = rom = parameters.rom()
+            m.d.comb += rom.address0.eq(group)
+            return data.View(parameters.layout, rom.data0)
+        # Two memories, each read in two cycles: the first number waits for the second one.
+        second = strobe_pipe(m, self.ahead, "bias_second", GATHER_LATENCY - READ_LATENCY)
+        width = parameters.layout.size // 4
+        parts = []
+        for number, name in enumerate(("bias_zr", "bias_aq")):
+            contents = [
+                word >> (width * place) & ((1 << width) - 1)
+                for word in parameters.contents
+                for place in (2 * number, 2 * number + 1)
+            ]
+            m.submodules[name] = rom = Rom(shape=unsigned(width), contents=contents)
+            m.d.comb += rom.address0.eq(Cat(second, group))
+            parts += [pipe(m, rom.data0, f"{name}_first"), rom.data0]
+        return data.View(parameters.layout, Cat(parts))
 
     def _gates(self, m: Module, lane: int, stage, strobe: Value, z_index: Value, r_index: Value):
         """Both gates, and by how many cycles z comes later than r."""

@@ -34,7 +34,7 @@ class SerialGather(wiring.Component):
     hold : Out, 1 = no word of weights may go out in this cycle
     reading, read_bank, read_slots, lane_sums : to and from :class:`~egret_hw.mac_array.MacArray`
     done : Out, 1 = all sums of the bank were used
-    ahead_group, strobe, group, last, firsts, seconds, sums_step : as those of
+    ahead, ahead_group, strobe, group, last, firsts, seconds, sums_step : as those of
         :class:`~egret_hw.sum_gather.SumGather`
     """
 
@@ -54,6 +54,7 @@ class SerialGather(wiring.Component):
                 "read_slots": Out(data.ArrayLayout(index_shape(geometry.slots), geometry.lanes)),
                 "lane_sums": In(data.ArrayLayout(self.sum_shape, geometry.lanes)),
                 "done": Out(1),
+                "ahead": Out(1),
                 "ahead_group": Out(group),
                 "strobe": Out(1),
                 "group": Out(group),
@@ -134,6 +135,7 @@ class SerialGather(wiring.Component):
             self.strobe.eq(strobe_pipe(m, ready, "strobe", 1)),
             self.group.eq(number),
             self.last.eq(number == self.groups - 1),
+            self.ahead.eq(strobe_pipe(m, candidate, "ahead", _STROBE_LATENCY - GATHER_LATENCY)),
             self.ahead_group.eq(pipe(m, unit, "ahead", _STROBE_LATENCY - GATHER_LATENCY)),
             self.sums_step.eq(step),
             self.done.eq(strobe_pipe(m, self.strobe & self.last, "done", 1)),

@@ -189,6 +189,7 @@ class Tile(wiring.Component):
             gather.start.eq(macs.closed | scheduler.close_now),
             gather.bank.eq(scheduler.bank),
             gather.step.eq(scheduler.step),
+            update.ahead.eq(gather.ahead),
             update.ahead_group.eq(gather.ahead_group),
             update.strobe.eq(gather.strobe & ~gather.sums_step.gate),
             update.group.eq(gather.group),
