@@ -1,5 +1,7 @@
 """From pre-activation sums to events: the update of P units per cycle (docs/numerics.md, section 3)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -163,16 +165,12 @@ class NeuronUpdate(wiring.Component):
         layer, lanes, k = self.layer, self.lanes, self.layer.spec.table_bits
 
         # Control beside the data: where a group's strobe and number are, so many cycles after its sums.
-        strobes, numbers = [self.strobe], [self.group]
+        strobes = [self.strobe]
         for age in range(self.LATENCY):
             strobes.append(strobe_pipe(m, strobes[-1], f"strobe_{age + 1}", 1))
-            numbers.append(pipe(m, numbers[-1], f"group_{age + 1}"))
-
-        # States of one stream behind those of another: at no time do two steps use one address.
-        state_addresses = [self.step.stream * self.groups + self.group if self.streams > 1 else self.group]
+        numbers, state_addresses = self._numbers(m, strobes)
         fresh = [self.step.fresh]
         for age in range(self.LATENCY):
-            state_addresses.append(pipe(m, state_addresses[-1], f"state_address_{age + 1}"))
             fresh.append(pipe(m, fresh[-1], f"fresh_{age + 1}"))
 
         biases = self._biases(m)
@@ -243,7 +241,7 @@ class NeuronUpdate(wiring.Component):
                 a_bits=GATE_BITS + 1, b_bits=len(difference)
             )
             m.d.comb += [
-                keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates - z_late)),
+                keep.a.eq(self._wait(m, strobes, z, f"lane{lane}_z", at_gates + z_late, at_candidate + 1)),
                 keep.b.eq(difference),
             ]
             # With a bit more than the product's rounded part: added to another number with a 1 there, it
@@ -280,6 +278,35 @@ class NeuronUpdate(wiring.Component):
             if self.subtracts_output:
                 m.d.comb += new.sent.eq(Mux(fired, value, 0))
         return m
+
+    def _numbers(self, m: Module, strobes: list[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
+        """Number of a group, and where its states are kept, so many cycles after its sums."""
+        if self.compact and self.streams == 1:
+            # Groups come in order: where a number is wanted it is counted, which takes less than to send it.
+            counted = _Counted(m, strobes, self.groups)
+            return counted, counted
+        numbers: list[Value] = [self.group]
+        # States of one stream behind those of another: at no time do two steps use one address.
+        addresses = [self.step.stream * self.groups + self.group if self.streams > 1 else self.group]
+        for age in range(self.LATENCY):
+            numbers.append(pipe(m, numbers[-1], f"group_{age + 1}"))
+            addresses.append(pipe(m, addresses[-1], f"state_address_{age + 1}"))
+        return numbers, addresses
+
+    def _wait(
+        self, m: Module, strobes: list[Value], value: Value, name: str, since: int, until: int
+    ) -> Value:
+        """A group's `value`, kept from so many cycles after its sums until so many."""
+        if not self.compact:
+            return pipe(m, value, f"{name}_wait", until - since)
+        # The next group comes three cycles later at the earliest, so a register may hold it for three.
+        age = since
+        while age < until:
+            register = Signal(value.shape(), name=f"{name}_held{age}", reset_less=True)
+            with m.If(strobes[age]):
+                m.d.sync += register.eq(value)
+            value, age = register, age + 3
+        return value
 
     def _biases(self, m: Module) -> Value:
         """Biases of a group, beside its sums."""
@@ -353,6 +380,25 @@ class NeuronUpdate(wiring.Component):
         shift = _STATE_FRAC - bits
         rounded = (potential + half(shift)).shift_right(shift)
         return rounded[:bits] | rounded[bits:].any().replicate(bits)
+
+
+class _Counted(Sequence):
+    """Numbers of groups by their age, each counted by the strobes of that age."""
+
+    def __init__(self, m: Module, strobes: list[Value], groups: int):
+        self.m, self.strobes, self.groups = m, strobes, groups
+        self.counters: dict[int, Signal] = {}
+
+    def __len__(self) -> int:
+        return len(self.strobes)
+
+    def __getitem__(self, age):
+        if age not in self.counters:
+            counter = Signal(index_shape(self.groups), name=f"counted_{age}")
+            with self.m.If(self.strobes[age]):
+                self.m.d.sync += counter.eq(Mux(counter == self.groups - 1, 0, counter + 1))
+            self.counters[age] = counter
+        return self.counters[age]
 
 
 class Parameters:

@@ -28,6 +28,8 @@ class LinkedAccelerator(wiring.Component):
         Clock cycles per bit of the serial port.
     receive_bytes : int
         Bytes held for the accelerator.
+    counters : bool
+        Whether a host may ask for performance counters; if not, they take no room.
 
     Members
     -------
@@ -51,7 +53,9 @@ class LinkedAccelerator(wiring.Component):
         *,
         divisor: int,
         receive_bytes: int = RECEIVE_BUFFER_BYTES,
+        counters: bool = True,
     ) -> None:
+        self.counters = counters
         self.accelerator = Accelerator(image, config)
         self.divisor = divisor
         last = len(image.layers) - 1
@@ -67,7 +71,7 @@ class LinkedAccelerator(wiring.Component):
             logit_value=self.accelerator.logits.payload.shape()["value"].shape,
             receive_depth=receive_bytes,
             loads=[(tile.load_layout, len(tile.weight_words)) for tile in tiles if tile.loaded],
-            counters=len(tiles) * len(COUNTED),
+            counters=len(tiles) * len(COUNTED) if counters else 0,
         )
         super().__init__()
 
@@ -86,8 +90,9 @@ class LinkedAccelerator(wiring.Component):
         for number, tile in enumerate(accelerator.tiles):
             if tile.loaded:
                 connect(m, getattr(link, f"load{number}"), getattr(accelerator, f"load{number}"))
-        counters = [getattr(accelerator, f"counters{number}") for number in range(len(accelerator.tiles))]
-        m.d.comb += link.counters.eq(Cat(counters))
+        if self.counters:
+            numbers = range(len(accelerator.tiles))
+            m.d.comb += link.counters.eq(Cat(getattr(accelerator, f"counters{number}") for number in numbers))
         m.d.comb += [
             receiver.line.eq(self.rx),
             link.overflow.eq(receiver.overflow),
@@ -98,12 +103,30 @@ class LinkedAccelerator(wiring.Component):
 
 
 class BoardTop(Elaboratable):
-    """A :class:`LinkedAccelerator` on the pins of a board with a ``uart`` resource."""
+    """A :class:`LinkedAccelerator` on the pins of a board with a ``uart`` resource.
+
+    `clock` makes the clock domain where it is not the platform's own.
+    """
 
     def __init__(
-        self, image: NetworkImage, config: AcceleratorConfig | None = None, *, clock_hz: int, baud: int
+        self,
+        image: NetworkImage,
+        config: AcceleratorConfig | None = None,
+        *,
+        clock_hz: int,
+        baud: int,
+        receive_bytes: int = RECEIVE_BUFFER_BYTES,
+        counters: bool = True,
+        clock: Elaboratable | None = None,
     ) -> None:
-        self.linked = LinkedAccelerator(image, config, divisor=divisor_for(clock_hz=clock_hz, baud=baud))
+        self.clock = clock
+        self.linked = LinkedAccelerator(
+            image,
+            config,
+            divisor=divisor_for(clock_hz=clock_hz, baud=baud),
+            receive_bytes=receive_bytes,
+            counters=counters,
+        )
 
     @property
     def accelerator(self) -> Accelerator:
@@ -112,6 +135,8 @@ class BoardTop(Elaboratable):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        if self.clock is not None:
+            m.submodules.clock = self.clock
         m.submodules.linked = linked = self.linked
         # The whole resource without buffers: those of its other lines would claim pins for nothing.
         lines = [line.name for line in platform.lookup("uart").ios if isinstance(line, Subsignal)]
