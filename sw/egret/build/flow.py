@@ -66,8 +66,9 @@ def build_bitstream(
     """Build a bitstream of the network for a board.
 
     Writes `egret.bit` (for openFPGALoader), `egret.svf` (for JTAG programmers), `report.json` and the
-    tools' logs; for iCE40 `egret.bin`. Where weights are loaded at run time, `weights.bin` holds the bytes that
-    a host sends for it (docs/link.md). Results appear together, and only if the design fits and is fast enough; the logs always.
+    tools' logs; for iCE40 `egret.bin`. Where weights are loaded at run time, `weights.bin` holds the bytes
+    that a host sends for it (docs/link.md). Results appear together, and only if the design fits and is fast
+    enough; the logs always.
 
     Parameters
     ----------
@@ -138,7 +139,8 @@ def bitstream_name(board: Board) -> str:
 def check_memories(memories: list[dict], board: Board, *, loaded: bool = False) -> None:
     """Refuse, before minutes of synthesis, what can never fit: more bits than the device's memories hold.
 
-    Weights that are loaded lie in the single-port RAMs of iCE40. Memories small enough for LUT RAM (32 words) are left out.
+    Weights that are loaded lie in the single-port RAMs of iCE40. Memories small enough for LUT RAM (32 words)
+    are left out.
 
     Raises
     ------
@@ -172,10 +174,10 @@ def check_single_port(memories: list[dict], board: Board) -> None:
     if needed > have:
         listed = ", ".join(f"{one['words']} words of {one['width']} bits" for one in weights)
         raise DoesNotFitError(
-            f"the weights do not fit {board.device} of board {board.name}: {listed} take {needed} single-port "
-            f"RAMs of {1 << SPRAM_ADDRESS_BITS} words of {SPRAM_WIDTH} bits, and there are {have}; lanes x weight "
-            f"bits of all layers together must be at most {have * SPRAM_WIDTH}: use fewer lanes (--lanes) or "
-            "narrower weights"
+            f"the weights do not fit {board.device} of board {board.name}: {listed} take {needed} "
+            f"single-port RAMs of {1 << SPRAM_ADDRESS_BITS} words of {SPRAM_WIDTH} bits, there are {have}; "
+            f"lanes x weight bits of all layers together must be at most {have * SPRAM_WIDTH}: use fewer lanes "
+            "(--lanes) or narrower weights"
         )
 
 
