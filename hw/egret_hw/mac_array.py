@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .accumulator import SUM_LATENCY, TAG_AHEAD, Accumulator, tag_layout
 from .arithmetic import pipe, strobe_pipe
+from .block_sums import BlockSums
 from .geometry import CANDIDATE, GATES, LayerGeometry, RowGeometry
 from .memory import READ_LATENCY
 from .multiplier import MULTIPLY_LATENCY, Multiplier, PairMultiplier
@@ -45,6 +46,9 @@ class MacArray(wiring.Component):
     gate_first : the reset gate acts before the candidates' product: recurrent events are not for candidates,
         gated ones for them alone, and one sum each is enough
     shifts : what products of input and of recurrent events are shifted by, if not their values
+    compact : sums in block memory (:class:`~egret_hw.block_sums.BlockSums`); `reading` is then 1 in cycles in
+        which no product asks for its sum, the lanes read the same accumulator, and `sums` follow one cycle
+        later
 
     Members
     -------
@@ -67,7 +71,9 @@ class MacArray(wiring.Component):
         ask_latency: int,
         shifts: tuple[int, int] = (0, 0),
         gate_first: bool = False,
+        compact: bool = False,
     ):
+        self.compact = compact
         self.geometry = geometry
         self.lanes = geometry.lanes
         self.weight_bits = weight_bits
@@ -121,6 +127,9 @@ class MacArray(wiring.Component):
                 Mux(recurrent, product.shift_left(self.shifts[1]), product.shift_left(self.shifts[0]))
                 for product in products
             ]
+        if self.compact:
+            self._block_sums(m, products, tags)
+            return m
         for number in range(self.lanes):
             m.submodules[f"lane{number}"] = lane = Accumulator(
                 product_bits=self.weight_bits + self.value_bits + max(self.shifts),
@@ -139,11 +148,32 @@ class MacArray(wiring.Component):
             ]
         return m
 
+    def _block_sums(self, m: Module, products: list[Value], tags: list[Signal]) -> None:
+        """Accumulators in block memory: lanes that share a tag share a memory."""
+        for number, tag in enumerate(tags):
+            lanes = range(number, self.lanes, len(tags))
+            m.submodules[f"sums{number}"] = sums = BlockSums(
+                product_bits=self.weight_bits + self.value_bits + max(self.shifts),
+                sum_bits=self.sum_bits,
+                lanes=len(lanes),
+                slots=self.slots,
+                banks=self.banks,
+                words=self.geometry.words,
+            )
+            m.d.comb += [
+                sums.tag.eq(tag),
+                sums.reading.eq(self.reading),
+                sums.read_bank.eq(self.read_bank),
+                sums.read_slot.eq(self.read_slots[0]),
+            ]
+            for place, lane in enumerate(lanes):
+                m.d.comb += [sums.products[place].eq(products[lane]), self.sums[lane].eq(sums.sums[place])]
+
     def _products(self, m: Module, value: Value) -> list[Value]:
         """Product of each lane; two lanes share a multiplier if their weights are narrow enough."""
         bits = {"weight_bits": self.weight_bits, "value_bits": self.value_bits}
         weights = [self.weights.word_select(n, self.weight_bits).as_signed() for n in range(self.lanes)]
-        paired = self.lanes - self.lanes % 2 if PairMultiplier.shares(**bits) else 0
+        paired = self.lanes - self.lanes % 2 if PairMultiplier.shares(**bits, compact=self.compact) else 0
         products: list[Value] = []
         for number in range(0, paired, 2):
             m.submodules[f"multiplier{number}"] = pair = PairMultiplier(**bits)

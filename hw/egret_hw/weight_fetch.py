@@ -71,6 +71,7 @@ class WeightFetch(wiring.Component):
     Members
     -------
     i : In, stream of :func:`row_request_layout`
+    hold : In, 1 = no word goes out in this cycle
     strobe : Out, 1 = `address` and `word` are valid in this cycle
     close : Out, 1 = the words of a step all went out before this cycle
     idle : Out, 1 = no request is under way or waits
@@ -85,6 +86,7 @@ class WeightFetch(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(self.request)),
+                "hold": In(1),
                 "strobe": Out(1),
                 "close": Out(1),
                 "idle": Out(1),
@@ -103,10 +105,12 @@ class WeightFetch(wiring.Component):
         word = Signal(self.word.word.shape(), reset_less=True)
         third = Signal(self.word.third.shape(), reset_less=True)
         phase = Signal(range(GATES), reset_less=True)
-        # The current request, if any, ends in this cycle. A register, since so much hangs on it.
-        done = Signal(init=1)
+        # The current request, if any, ends with this cycle's word. A register, since so much hangs on it.
+        ends = Signal(init=1)
 
+        done = Signal()
         m.d.comb += [
+            done.eq(ends & ~self.hold),
             # With two words or more there is time to refill after the current row has moved on, and
             # what happens there stays out of the requests' way.
             self.i.ready.eq(~next_valid | done if self.words == 1 else ~next_valid),
@@ -128,19 +132,19 @@ class WeightFetch(wiring.Component):
                 word.eq(0),
                 third.eq(0),
                 phase.eq(0),
-                done.eq(~next_valid | ~next_.fetch | (self.words == 1)),
+                ends.eq(~next_valid | ~next_.fetch | (self.words == 1)),
             ]
-        with m.Else():
+        with m.Elif(~self.hold):
             m.d.sync += [
                 address.eq(address + 1),
                 word.eq(word + 1),
                 third.eq(third + (phase == GATES - 1)),
                 phase.eq(Mux(phase == GATES - 1, 0, phase + 1)),
-                done.eq(word == self.words - 2),
+                ends.eq(word == self.words - 2),
             ]
 
         m.d.comb += [
-            self.strobe.eq(current_valid & current.fetch),
+            self.strobe.eq(current_valid & current.fetch & ~self.hold),
             self.close.eq(opening & current.close),
             self.idle.eq(~next_valid & ~current_valid),
             self.address.eq(address),
