@@ -1,0 +1,131 @@
+"""`egret fuzz`: random accelerators against the integer model; what fails is made small and kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from egret_sim.fuzz.campaign import Result, Totals
+    from egret_sim.fuzz.case import Case
+
+
+def fuzz(
+    configurations: Annotated[int, typer.Option(min=1, help="Accelerators to draw.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same accelerators.")] = 1,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first one.")] = 0,
+    steps: Annotated[
+        int, typer.Option(min=50, help="Steps for each; a network with slow steps gets fewer.")
+    ] = 2500,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes at once; by default one for each core.")
+    ] = None,
+    keep: Annotated[Path, typer.Option(help="Directory for cases that fail.")] = Path("build/fuzz-cases"),
+    shrink: Annotated[bool, typer.Option("--shrink/--no-shrink", help="Make a failing case small.")] = True,
+    shrink_seconds: Annotated[int, typer.Option(min=1, help="Time for that, at most.")] = 600,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a failure.")] = False,
+    replay: Annotated[Path | None, typer.Option(help="Run a kept case (its .json file) instead.")] = None,
+) -> None:
+    """Draw whole accelerators, play random sequences to them, and compare every event and every logit."""
+    from egret_sim.fuzz.campaign import run_campaign
+
+    if replay is not None:
+        _replay(replay)
+        return
+    console = Console(stderr=True)
+    with console.status("fuzz") as status:
+
+        def show(totals: Totals, result: Result) -> None:
+            text = f"{totals.configurations} of {configurations} configurations, {totals.steps} steps"
+            status.update(text)
+            if not console.is_terminal:
+                state = "clean" if result.verdict.passed else "FAILED"
+                line = f"{text}; last: number {result.number}, {state}, {result.description}"
+                console.print(line, highlight=False, soft_wrap=True)
+
+        totals = run_campaign(
+            configurations,
+            seed=seed,
+            first=first,
+            steps=steps,
+            jobs=jobs or os.cpu_count() or 1,
+            stop_at_failure=not keep_going,
+            progress=show,
+        )
+    Console().print(_table(totals, seed))
+    for result in totals.failed:
+        _keep(result, seed, steps, keep, shrink_seconds if shrink else 0)
+    if not totals.passed:
+        if not totals.failed:
+            typer.echo("egret: nothing was compared", err=True)
+        raise typer.Exit(1)
+
+
+def _table(totals: Totals, seed: int) -> Table:
+    table = Table("", "", title=f"Fuzz, seed {seed}", title_justify="left", show_header=False)
+    table.columns[1].justify = "right"
+    rows: list[tuple[str, object]] = [
+        ("configurations", totals.configurations),
+        ("steps compared", totals.steps),
+        ("values compared", totals.values),
+        ("cycles", totals.cycles),
+        ("failed", len(totals.failed)),
+    ]
+    rows += [(f"seconds, {stage}", f"{spent:.1f}") for stage, spent in totals.seconds.items()]
+    for name, value in rows:
+        table.add_row(name, str(value))
+    return table
+
+
+def _keep(result: Result, seed: int, steps: int, directory: Path, seconds: int) -> None:
+    """Make a failing case small, save it, and say how to replay it."""
+    from egret_sim.fuzz.case import save_case
+    from egret_sim.fuzz.check import Bench
+    from egret_sim.fuzz.draw import draw_case
+    from egret_sim.fuzz.shrink import Shrunk
+    from egret_sim.fuzz.shrink import shrink as make_small
+
+    case, problem = draw_case(seed, result.number, steps), str(result.verdict.problem)
+    typer.echo(f"egret: configuration {result.number} of seed {seed}: {problem}", err=True)
+    found = Shrunk(case, problem, 0)
+    if seconds:
+        console = Console(stderr=True)
+        with console.status(f"shrinking configuration {result.number}") as status, Bench() as bench:
+
+            def fails(smaller: Case) -> str | None:
+                return bench.check(smaller).problem
+
+            found = make_small(case, problem, fails, seconds=seconds, progress=status.update)
+    notes = {
+        "problem": found.problem,
+        "seed": seed,
+        "number": result.number,
+        "steps": steps,
+        "drawn": result.description,
+        "tries": found.tries,
+    }
+    path = save_case(found.case, directory, f"seed{seed}-{result.number}", notes)
+    typer.echo(f"egret: {found.case.describe()}: {found.problem}", err=True)
+    typer.echo(f"egret: replay it with: egret fuzz --replay {path}", err=True)
+
+
+def _replay(path: Path) -> None:
+    from egret_sim.fuzz.case import load_case
+    from egret_sim.fuzz.check import check_case
+
+    case = load_case(path)
+    console = Console(stderr=True)
+    with console.status(f"{path.name}: {case.describe()}"):
+        verdict = check_case(case)
+    Console().print(case.describe(), highlight=False, soft_wrap=True)
+    Console().print(
+        f"{verdict.steps} steps and {verdict.values} values compared", highlight=False, soft_wrap=True
+    )
+    if not verdict.passed:
+        typer.echo(f"egret: {verdict.problem}", err=True)
+        raise typer.Exit(1)
