@@ -14,6 +14,7 @@ from egret_hw.config import LANES_MAX, STREAMS_MAX, AcceleratorConfig
 from egret_hw.geometry import GATES
 from egret_sim.cosimulation import Stalls
 from egru.image import NetworkImage
+from egru.integer import IntegerNetwork
 from egru.options import RESETS, STATE_RESETS
 from egru.testing import random_image, random_input
 
@@ -27,6 +28,10 @@ SMALL_MAX = 24
 FEW_LANES = 12
 #: Share of the networks with one size of up to SIZE_MAX, and share of those with up to LANES_MAX lanes.
 LARGE_CHANCE = 0.1
+#: Share of the tiles with about three lanes for each unit, where rows of one word begin.
+ONE_WORD_CHANCE = 0.15
+#: Share of the networks taken as they come, silent layers or not, and draws until one is taken anyway.
+SILENT_CHANCE, DRAWS_MAX = 0.03, 20
 CLASSES_MAX = 24
 #: Steps of one sequence at most.
 LENGTH_MAX = 120
@@ -51,7 +56,23 @@ def draw_case(seed: int, number: int, steps: int) -> Case:
 
 
 def draw_image(rng: np.random.Generator) -> NetworkImage:
-    """A network of any shape and any options."""
+    """A network of any shape and options. Few have a silent layer, behind which there is little to see."""
+    for _ in range(DRAWS_MAX):
+        image = _any_image(rng)
+        if rng.random() < SILENT_CHANCE or _fires(rng, image):
+            break
+    return image
+
+
+def _fires(rng: np.random.Generator, image: NetworkImage) -> bool:
+    """Whether every layer sends something for random inputs."""
+    readout = image.readout.spec
+    steps = min(12, readout.max_steps) if readout.mode == "mean" else 12
+    trace = IntegerNetwork(image).run(random_input(rng, image, steps, density=0.3, batch=16))
+    return all(events.any() for events in trace.events)
+
+
+def _any_image(rng: np.random.Generator) -> NetworkImage:
     large = rng.random() < LARGE_CHANCE
     count = int(rng.choice([1, 2, 3, 4], p=[0.55, 0.28, 0.12, 0.05]))
     units = [_size(rng, SMALL_MAX) for _ in range(count)]
@@ -101,6 +122,9 @@ def draw_config(rng: np.random.Generator, image: NetworkImage) -> AcceleratorCon
     wide = rng.random() < LARGE_CHANCE
     for layer in image.layers:
         count = _size(rng, LANES_MAX if wide else FEW_LANES)
+        row = GATES * layer.spec.units
+        if row <= LANES_MAX and rng.random() < ONE_WORD_CHANCE:
+            count = int(np.clip(row + rng.integers(-1, 2), 1, LANES_MAX))
         most = max(1, min(layer.spec.units, count // GATES))
         lanes.append(count)
         updates.append(most if rng.random() < 0.3 else _log_uniform(rng, 1, most))
@@ -131,8 +155,8 @@ def draw_phases(rng: np.random.Generator, image: NetworkImage, steps: int) -> tu
             Phase(
                 sequences=sequences,
                 seed=int(rng.integers(1 << 31)),
-                source=_stalls(rng, steps) if stalled and rng.random() < 0.7 else None,
-                sink=_stalls(rng, steps) if stalled and rng.random() < 0.7 else None,
+                source=_stalls(rng) if stalled and rng.random() < 0.7 else None,
+                sink=_stalls(rng) if stalled and rng.random() < 0.7 else None,
                 reset_tokens=int(rng.integers(1, tokens + 1)) if cut else 0,
                 reset_delay=int(rng.integers(200)) if cut and rng.random() < 0.5 else 0,
             )
@@ -158,7 +182,7 @@ def _sequences(
     return tuple(sequences)
 
 
-def _stalls(rng: np.random.Generator, steps: int) -> Stalls:
+def _stalls(rng: np.random.Generator) -> Stalls:
     """Gaps of any kind; long ones are rare, so that a phase does not only wait."""
     kinds: Sequence[tuple[int, int]] = [(16, 1023), (64, 63), (128, 7), (255, 1), (255, 0), (8, 4095)]
     chance, mask = kinds[rng.integers(len(kinds))]

@@ -7,7 +7,6 @@ is tried before what does, and each try runs the whole case, so the result fails
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,6 +17,8 @@ from .case import Case
 from .shrink_network import smaller_networks
 
 Move = tuple[str, Case]
+#: Cases to run at most, unless said otherwise; one that needs another accelerator takes seconds.
+TRIES = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ def shrink(
     problem: str,
     fails: Callable[[Case], str | None],
     *,
-    seconds: float = 600.0,
+    tries: int = TRIES,
     progress: Callable[[str], None] | None = None,
 ) -> Shrunk:
     """Simplify ``case`` as long as it fails.
@@ -45,26 +46,26 @@ def shrink(
         A case that fails, and how.
     fails
         Runs a case and says what is wrong with it, or None. A case that fails in another way is taken, too.
-    seconds
-        Time after which the best one so far is taken.
+    tries
+        Cases to run at most: with the same number, the result is the same on every machine.
     progress
         Is called with one line for each move that was kept.
     """
-    begin, tries = time.monotonic(), 0
+    tried = 0
     improved = True
     while improved:
         improved = False
         for name, smaller in _moves(case):
-            if time.monotonic() - begin > seconds:
-                return Shrunk(case, problem, tries)
-            tries += 1
+            if tried == tries:
+                return Shrunk(case, problem, tried)
+            tried += 1
             found = fails(smaller)
             if found:
                 case, problem, improved = smaller, found, True
                 if progress:
                     progress(f"{name}: {case.describe()}")
                 break
-    return Shrunk(case, problem, tries)
+    return Shrunk(case, problem, tried)
 
 
 def _moves(case: Case) -> Iterator[Move]:

@@ -26,8 +26,9 @@ def fuzz(
         int | None, typer.Option(min=1, help="Processes at once; by default one for each core.")
     ] = None,
     keep: Annotated[Path, typer.Option(help="Directory for cases that fail.")] = Path("build/fuzz-cases"),
-    shrink: Annotated[bool, typer.Option("--shrink/--no-shrink", help="Make a failing case small.")] = True,
-    shrink_seconds: Annotated[int, typer.Option(min=1, help="Time for that, at most.")] = 600,
+    shrink_tries: Annotated[
+        int, typer.Option(min=0, help="Tries to make a failing case small; 0 = keep it as it is.")
+    ] = 400,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a failure.")] = False,
     replay: Annotated[Path | None, typer.Option(help="Run a kept case (its .json file) instead.")] = None,
 ) -> None:
@@ -59,7 +60,7 @@ def fuzz(
         )
     Console().print(_table(totals, seed))
     for result in totals.failed:
-        _keep(result, seed, steps, keep, shrink_seconds if shrink else 0)
+        _keep(result, seed, steps, keep, shrink_tries)
     if not totals.passed:
         if not totals.failed:
             typer.echo("egret: nothing was compared", err=True)
@@ -82,7 +83,7 @@ def _table(totals: Totals, seed: int) -> Table:
     return table
 
 
-def _keep(result: Result, seed: int, steps: int, directory: Path, seconds: int) -> None:
+def _keep(result: Result, seed: int, steps: int, directory: Path, tries: int) -> None:
     """Make a failing case small, save it, and say how to replay it."""
     from egret_sim.fuzz.case import save_case
     from egret_sim.fuzz.check import Bench
@@ -93,14 +94,14 @@ def _keep(result: Result, seed: int, steps: int, directory: Path, seconds: int) 
     case, problem = draw_case(seed, result.number, steps), str(result.verdict.problem)
     typer.echo(f"egret: configuration {result.number} of seed {seed}: {problem}", err=True)
     found = Shrunk(case, problem, 0)
-    if seconds:
+    if tries:
         console = Console(stderr=True)
         with console.status(f"shrinking configuration {result.number}") as status, Bench() as bench:
 
             def fails(smaller: Case) -> str | None:
                 return bench.check(smaller).problem
 
-            found = make_small(case, problem, fails, seconds=seconds, progress=status.update)
+            found = make_small(case, problem, fails, tries=tries, progress=status.update)
     notes = {
         "problem": found.problem,
         "seed": seed,
