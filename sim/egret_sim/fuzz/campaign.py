@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from .check import Verdict, check_case
+from .check import Bench, Verdict
+from .coverage import Counting, Coverage
 from .draw import draw_case
 
 #: Steps of a case whose network is not large.
@@ -32,6 +33,7 @@ class Totals:
     cycles: int = 0
     failed: list[Result] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    coverage: Coverage = field(default_factory=Coverage)
 
     def add(self, result: Result) -> None:
         """Count a result."""
@@ -42,6 +44,8 @@ class Totals:
         self.cycles += verdict.cycles
         for stage, spent in verdict.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
+        if verdict.coverage:
+            self.coverage.add(verdict.coverage)
         if not verdict.passed:
             self.failed.append(result)
 
@@ -51,10 +55,11 @@ class Totals:
         return self.values > 0 and not self.failed
 
 
-def run_number(seed: int, number: int, steps: int) -> Result:
+def run_number(seed: int, number: int, steps: int, coverage: Counting = Counting.NOTHING) -> Result:
     """Draw one case and run it."""
     case = draw_case(seed, number, steps)
-    return Result(number, case.describe(), check_case(case))
+    with Bench(coverage=coverage) as bench:
+        return Result(number, case.describe(), bench.check(case))
 
 
 def run_campaign(
@@ -64,6 +69,7 @@ def run_campaign(
     first: int = 0,
     steps: int = STEPS,
     jobs: int = 1,
+    coverage: Counting = Counting.NOTHING,
     stop_at_failure: bool = True,
     progress: Callable[[Totals, Result], None] | None = None,
 ) -> Totals:
@@ -77,13 +83,15 @@ def run_campaign(
         Steps of a case; a large network gets fewer.
     jobs
         Processes at once.
+    coverage
+        What to count beside; see :class:`~egret_sim.fuzz.coverage.Counting`.
     stop_at_failure
         Start no further case after one that failed.
     progress
         Is called after every case.
     """
     totals = Totals()
-    for result in _results(configurations, seed, first, steps, jobs):
+    for result in _results(range(first, first + configurations), seed, steps, jobs, coverage):
         totals.add(result)
         if progress:
             progress(totals, result)
@@ -92,18 +100,18 @@ def run_campaign(
     return totals
 
 
-def _results(configurations: int, seed: int, first: int, steps: int, jobs: int) -> Iterator[Result]:
-    numbers = iter(range(first, first + configurations))
+def _results(which: range, seed: int, steps: int, jobs: int, coverage: Counting) -> Iterator[Result]:
+    numbers = iter(which)
     if jobs == 1:
         for number in numbers:
-            yield run_number(seed, number, steps)
+            yield run_number(seed, number, steps, coverage)
         return
     with ProcessPoolExecutor(jobs) as pool:
         running: set[Future[Result]] = set()
         try:
             while True:
                 while len(running) < jobs and (number := next(numbers, None)) is not None:
-                    running.add(pool.submit(run_number, seed, number, steps))
+                    running.add(pool.submit(run_number, seed, number, steps, coverage))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)

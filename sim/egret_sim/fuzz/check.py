@@ -26,6 +26,9 @@ from egret_sim.turns import Turn, plan
 from egru.image import NetworkImage
 
 from .case import Case, Phase
+from .cover_points import HARDWARE_POINTS
+from .coverage import COVERAGE_OPTIONS, Counting, Coverage, read_coverage
+from .covered import covered_verilog
 from .native import build_driver
 from .script import BROKEN, FINISHED, FLOODED, RESET, STUCK, Record, phase_words, read_records
 
@@ -47,6 +50,7 @@ class Verdict:
     problem: str | None = None
     phase: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    coverage: Coverage | None = None
 
     @property
     def passed(self) -> bool:
@@ -60,10 +64,10 @@ class Bench:
     Parameters
     ----------
     coverage
-        Options of Verilator for coverage.
+        What to count beside: nothing, the named points, or lines and toggles of the Verilog as well.
     """
 
-    def __init__(self, *, coverage: Sequence[str] = ()) -> None:
+    def __init__(self, *, coverage: Counting = Counting.NOTHING) -> None:
         self._coverage = coverage
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._built_from: Case | None = None
@@ -80,11 +84,10 @@ class Bench:
             self._folder.cleanup()
         self._folder = self._built_from = None
 
-    def check(self, case: Case, *, covered: Path | None = None) -> Verdict:
+    def check(self, case: Case) -> Verdict:
         """Generate and build the accelerator, run the case and compare all that comes of it.
 
         Whatever goes wrong on the way is a problem of the verdict: a case is valid, so nothing may.
-        ``covered`` takes what was counted for coverage.
         """
         verdict = Verdict()
         laps = _Laps(verdict.seconds)
@@ -93,7 +96,10 @@ class Bench:
             turns = [plan([len(x) for x in p.sequences], case.config.streams) for p in case.phases]
             write_script(case, self._sidecar, turns, folder / "script.bin")
             laps.end("script")
-            files = [folder / "script.bin", folder / "record.bin", *([covered] if covered else [])]
+            files = [folder / "script.bin", folder / "record.bin"]
+            if self._coverage:
+                files += [folder / "points.bin", folder / "coverage.dat"]
+                (folder / "coverage.dat").unlink(missing_ok=True)
             done = subprocess.run(
                 [folder / "model" / "driver", *files],
                 cwd=folder,
@@ -105,11 +111,17 @@ class Bench:
             if done.returncode:
                 verdict.problem = f"the simulation ended with status {done.returncode}: {done.stderr.strip()}"
                 return verdict
+            if self._coverage:
+                verdict.coverage = read_coverage(folder / "points.bin", folder / "coverage.dat")
             records = read_records(np.fromfile(folder / "record.bin", np.uint64), len(case.image.layers))
         except (SimulationError, subprocess.TimeoutExpired, ValueError) as error:
             verdict.problem = f"{type(error).__name__}: {error}"
             return verdict
         compare(case, self._sidecar, turns, records, verdict)
+        if verdict.coverage and verdict.passed:
+            for phase in case.phases:
+                if not phase.reset_tokens:
+                    verdict.coverage.count_numbers(case.image, phase.sequences)
         laps.end("compare")
         return verdict
 
@@ -124,9 +136,13 @@ class Bench:
         folder = Path(self._folder.name)
         with _without_collector():
             self._sidecar = json.loads(json.dumps(generate(case.image, folder, case.config)))
-        text = (folder / f"{self._sidecar['top']}.v").read_text()
+            text = (folder / f"{self._sidecar['top']}.v").read_text()
+            if self._coverage:
+                text = covered_verilog(case.image, case.config)
         laps.end("generate")
-        build_driver(text, self._sidecar, folder / "model", coverage=self._coverage)
+        options = COVERAGE_OPTIONS if self._coverage == Counting.CODE else ()
+        points = len(HARDWARE_POINTS) if self._coverage else 0
+        build_driver(text, self._sidecar, folder / "model", coverage=options, points=points)
         laps.end("build")
         self._built_from = case
         return folder

@@ -1,6 +1,6 @@
 // Runs one Verilated accelerator through a script of phases and records every token that it sends.
 //
-// Usage: driver SCRIPT RECORD. Both files are arrays of 64-bit words; egret_sim/fuzz/script.py writes the one
+// Usage: driver SCRIPT RECORD [POINTS [COVERAGE]]. The files but the last are arrays of 64-bit words; egret_sim/fuzz/script.py writes the one
 // and reads the other. A phase begins with a reset. `ports.h` is written for each accelerator.
 //
 // In each cycle the inputs are set, outputs are read, and then the clock rises: what is read is what a
@@ -184,7 +184,7 @@ void run(Model& top, const Phase& phase, std::FILE* out) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc < 3) fail("usage: driver SCRIPT RECORD [COVERAGE]");
+    if (argc < 3) fail("usage: driver SCRIPT RECORD [POINTS [COVERAGE]]");
     const std::vector<Word> script = read_file(argv[1]);
     std::FILE* out = std::fopen(argv[2], "wb");
     if (!out) fail("cannot write the record");
@@ -213,8 +213,16 @@ int main(int argc, char** argv) {
         run(top, phase, out);
     }
     top.final();
+    if (argc > 3) {
+        std::vector<Word> points;
+        for (int n = 0; n < POINTS; ++n) points.push_back(top.point(n));
+        std::FILE* file = std::fopen(argv[3], "wb");
+        if (!file) fail("cannot write the cover points");
+        write(file, points.data(), points.size());
+        if (std::fclose(file) != 0) fail("cannot write the cover points");
+    }
 #if VM_COVERAGE
-    if (argc > 3) context.coveragep()->write(argv[3]);
+    if (argc > 4) context.coveragep()->write(argv[4]);
 #endif
     if (std::fclose(out) != 0) fail("cannot write the record");
     return 0;

@@ -39,10 +39,12 @@ def build_driver(
     *,
     optimise: str = QUICK,
     coverage: Sequence[str] = (),
+    points: int = 0,
 ) -> Path:
     """Build the program for an accelerator inside ``directory``, and return its path.
 
-    ``coverage`` are options of Verilator such as ``--coverage``; the program then writes a third file.
+    ``coverage`` are Verilator's options for coverage, which the program then writes to a fourth file.
+    ``points`` is the number of cover points that the top counts, for a third one.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def build_driver(
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "accelerator.v").write_text(verilog)
-    (directory / "ports.h").write_text(write_ports(sidecar))
+    (directory / "ports.h").write_text(write_ports(sidecar, points))
     root = verilator_root()
     command = [root / "bin" / "verilator", "--cc", "--no-timing", "-Wno-fatal", "-O3", "--top-module"]
     command += [sidecar["top"], "--prefix", MODEL, "--Mdir", ".", *coverage, WAIVERS, "accelerator.v"]
@@ -108,7 +110,7 @@ def _run(command: Sequence[str | Path], directory: Path) -> None:
         raise SimulationError(f"{Path(command[0]).name} failed in {directory}: " + "\n".join(errors[:10]))
 
 
-def write_ports(sidecar: Mapping[str, Any]) -> str:
+def write_ports(sidecar: Mapping[str, Any], points: int = 0) -> str:
     """C++ that gives the driver the accelerator's ports, whatever their number and widths."""
     ports: Mapping[str, TokenLayout] = layouts(sidecar)
     taps = tap_names(sidecar)
@@ -121,6 +123,7 @@ def write_ports(sidecar: Mapping[str, Any]) -> str:
         "// Written for one accelerator.",
         f'#include "{MODEL}.h"',
         f"constexpr int TAPS = {len(taps)};",
+        f"constexpr int POINTS = {points};",
         f"constexpr int COUNTERS = {len(COUNTED)};",
         f"constexpr int KIND_OFFSET = {kind.offset}, KIND_BITS = {kind.width}, KIND_END = {END};",
         f"struct Model : {MODEL} {{",
@@ -145,5 +148,6 @@ def write_ports(sidecar: Mapping[str, Any]) -> str:
     for n in range(len(taps)):
         # Eight counters of 32 bits: their places are those of a wide port's words.
         lines.append(f"        if (tap == {n}) return counters{n}[n];")
-    lines += ["        return 0;", "    }", "};"]
+    lines += ["        return 0;", "    }"]
+    lines += [f"    std::uint64_t point(int n) const {{ return {'cover[n]' if points else '0'}; }}", "};"]
     return "\n".join(lines) + "\n"

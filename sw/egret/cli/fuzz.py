@@ -13,6 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from egret_sim.fuzz.campaign import Result, Totals
     from egret_sim.fuzz.case import Case
+    from egret_sim.fuzz.coverage import Coverage
 
 
 def fuzz(
@@ -30,14 +31,24 @@ def fuzz(
         int, typer.Option(min=0, help="Tries to make a failing case small; 0 = keep it as it is.")
     ] = 400,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Go on after a failure.")] = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Count cover points; one that is never hit is a failure.")
+    ] = False,
+    code_coverage: Annotated[
+        bool, typer.Option("--code-coverage", help="Count lines and toggles of the Verilog as well.")
+    ] = False,
     replay: Annotated[Path | None, typer.Option(help="Run a kept case (its .json file) instead.")] = None,
 ) -> None:
     """Draw whole accelerators, play random sequences to them, and compare every event and every logit."""
     from egret_sim.fuzz.campaign import run_campaign
+    from egret_sim.fuzz.coverage import Counting
 
     if replay is not None:
         _replay(replay)
         return
+    counting = Counting.NOTHING
+    if coverage or code_coverage:
+        counting = Counting.CODE if code_coverage else Counting.POINTS
     console = Console(stderr=True)
     with console.status("fuzz") as status:
 
@@ -55,14 +66,21 @@ def fuzz(
             first=first,
             steps=steps,
             jobs=jobs or os.cpu_count() or 1,
+            coverage=counting,
             stop_at_failure=not keep_going,
             progress=show,
         )
     Console().print(_table(totals, seed))
     for result in totals.failed:
         _keep(result, seed, steps, keep, shrink_tries)
-    if not totals.passed:
-        if not totals.failed:
+    missing: list[str] = []
+    if counting:
+        missing = totals.coverage.missing
+        Console().print(_coverage_table(totals.coverage))
+        if missing:
+            typer.echo(f"egret: {len(missing)} cover points were never hit: {'; '.join(missing)}", err=True)
+    if not totals.passed or missing:
+        if not totals.failed and not totals.values:
             typer.echo("egret: nothing was compared", err=True)
         raise typer.Exit(1)
 
@@ -80,6 +98,19 @@ def _table(totals: Totals, seed: int) -> Table:
     rows += [(f"seconds, {stage}", f"{spent:.1f}") for stage, spent in totals.seconds.items()]
     for name, value in rows:
         table.add_row(name, str(value))
+    return table
+
+
+def _coverage_table(coverage: Coverage) -> Table:
+    from egret_sim.fuzz.coverage import KINDS, POINTS
+
+    table = Table("cover point", "count", title="Coverage", title_justify="left")
+    table.columns[1].justify = "right"
+    for name in POINTS:
+        table.add_row(name, str(coverage.points[name]))
+    for kind in KINDS:
+        if coverage.there[kind]:
+            table.add_row(f"Verilator: {kind}", f"{coverage.percent(kind):.1f} % of {coverage.there[kind]}")
     return table
 
 
