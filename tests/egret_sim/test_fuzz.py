@@ -10,12 +10,15 @@ from egret.cli.main import main
 from egret_hw.accumulator import Accumulator
 from egret_hw.config import AcceleratorConfig
 from egret_sim.cosimulation import Stalls
-from egret_sim.fuzz.campaign import run_campaign
+from egret_sim.fuzz.campaign import Totals, run_campaign
 from egret_sim.fuzz.case import Case, Phase, load_case, save_case
 from egret_sim.fuzz.check import check_case
+from egret_sim.fuzz.coverage import POINTS, Counting, Coverage
 from egret_sim.fuzz.draw import draw_case
+from egret_sim.fuzz.model_points import count_points
 from egret_sim.fuzz.shrink import shrink
 from egru.errors import EgretError
+from egru.integer import IntegerNetwork
 from egru.testing import random_image, random_input
 
 #: This case of the seed has a tile whose rows are one word, with several events in a step.
@@ -88,11 +91,15 @@ def test_draws_reach_the_ends_of_every_range():
 
 
 def test_a_slice_of_a_campaign_runs_clean():
-    totals = run_campaign(5, seed=2, steps=400)
+    totals = Totals()
+    run_campaign(totals, 4, seed=2, steps=400, coverage=Counting.POINTS)
     assert totals.passed, totals.failed
-    assert totals.configurations == 5
+    assert totals.configurations == 4
     assert totals.steps > 1000
     assert totals.values > totals.steps
+    # Every case has these, whatever its shape.
+    for name in ("a border with the lanes at rest", "readout: logits stalled", "a sequence of one step"):
+        assert totals.coverage.points[name] > 0, name
 
 
 def test_a_kept_case_comes_back_as_it_was(small, tmp_path):
@@ -148,7 +155,7 @@ def test_a_case_in_which_nothing_is_compared_fails(small):
 def test_a_bug_in_the_hardware_is_found_made_small_kept_and_replayed(monkeypatch, tmp_path, capsys):
     """The bug: rows of one word follow each other, and the sum in flight is not forwarded."""
     arguments = ["--seed", str(SEED), "--first", str(ONE_WORD_ROWS), "--configurations", "1"]
-    arguments += ["--steps", "200", "--jobs", "1", "--shrink-tries", "120", "--keep", str(tmp_path)]
+    arguments += ["--steps", "200", "--jobs", "1", "--shrink-tries", "50", "--keep", str(tmp_path)]
     build = Accumulator.__init__
     with monkeypatch.context() as planted:
         planted.setattr(
@@ -160,7 +167,27 @@ def test_a_bug_in_the_hardware_is_found_made_small_kept_and_replayed(monkeypatch
         assert f"egret fuzz --replay {path}" in errors
         kept = load_case(path)
         drawn = draw_case(SEED, ONE_WORD_ROWS, 200)
-        assert len(kept.phases) == 1 and kept.steps <= 4 < drawn.steps
+        assert len(kept.phases) == 1 and kept.steps <= 10 < drawn.steps
         assert main(["fuzz", "--replay", str(path)]) == 1
-        assert "mismatches, the first: sequence 0" in capsys.readouterr().err
+        assert "mismatches, the first: sequence" in capsys.readouterr().err
     assert main(["fuzz", "--replay", str(path)]) == 0
+
+
+def test_a_point_that_was_never_hit_is_named():
+    coverage = Coverage()
+    coverage.points.update(dict.fromkeys(POINTS[1:], 3))
+    assert coverage.missing == [POINTS[0]]
+
+
+def test_points_in_the_numbers_are_those_of_a_worked_network(small):
+    """Counted again by hand, from the trace of the integer model."""
+    image = small.image
+    sequences = small.phases[1].sequences
+    traces = [IntegerNetwork(image).run(x) for x in sequences]
+    found = count_points(image, sequences, traces)
+    silent = sum(int((events.sum(axis=1) == 0).sum()) for trace in traces for events in trace.events)
+    all_fire = sum(int((events > 0).all(axis=1).sum()) for trace in traces for events in trace.events)
+    assert found["no unit fires"] == silent
+    assert found["every unit fires"] == all_fire
+    assert found["a sequence of one step"] == 0
+    assert set(found) <= set(POINTS)

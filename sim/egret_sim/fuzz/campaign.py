@@ -63,6 +63,7 @@ def run_number(seed: int, number: int, steps: int, coverage: Counting = Counting
 
 
 def run_campaign(
+    totals: Totals,
     configurations: int,
     *,
     seed: int,
@@ -71,12 +72,14 @@ def run_campaign(
     jobs: int = 1,
     coverage: Counting = Counting.NOTHING,
     stop_at_failure: bool = True,
-    progress: Callable[[Totals, Result], None] | None = None,
-) -> Totals:
+    progress: Callable[[Result], None] | None = None,
+) -> None:
     """Run cases ``first`` .. ``first + configurations - 1`` of a seed.
 
     Parameters
     ----------
+    totals
+        Takes the sums, case by case, so that an interrupted campaign leaves what it did.
     configurations, seed, first
         Which cases. The same ones are drawn whatever the other parameters are.
     steps
@@ -90,14 +93,12 @@ def run_campaign(
     progress
         Is called after every case.
     """
-    totals = Totals()
     for result in _results(range(first, first + configurations), seed, steps, jobs, coverage):
         totals.add(result)
         if progress:
-            progress(totals, result)
+            progress(result)
         if totals.failed and stop_at_failure:
             break
-    return totals
 
 
 def _results(which: range, seed: int, steps: int, jobs: int, coverage: Counting) -> Iterator[Result]:

@@ -41,13 +41,15 @@ class Verdict:
     """What came of a case.
 
     ``steps`` were compared in every layer, ``values`` in all of them and the logits. ``problem`` is None, or
-    one line. ``seconds`` says where the time went.
+    one line; ``broken`` says that the accelerator could not be built or run, so that nothing was compared.
+    ``seconds`` says where the time went.
     """
 
     steps: int = 0
     values: int = 0
     cycles: int = 0
     problem: str | None = None
+    broken: bool = False
     phase: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     coverage: Coverage | None = None
@@ -109,13 +111,12 @@ class Bench:
             )
             laps.end("run")
             if done.returncode:
-                verdict.problem = f"the simulation ended with status {done.returncode}: {done.stderr.strip()}"
-                return verdict
+                raise SimulationError(f"status {done.returncode}: {done.stderr.strip()}")
             if self._coverage:
                 verdict.coverage = read_coverage(folder / "points.bin", folder / "coverage.dat")
             records = read_records(np.fromfile(folder / "record.bin", np.uint64), len(case.image.layers))
         except (SimulationError, subprocess.TimeoutExpired, ValueError) as error:
-            verdict.problem = f"{type(error).__name__}: {error}"
+            verdict.problem, verdict.broken = f"{type(error).__name__}: {error}", True
             return verdict
         compare(case, self._sidecar, turns, records, verdict)
         if verdict.coverage and verdict.passed:

@@ -30,6 +30,8 @@ FEW_LANES = 12
 LARGE_CHANCE = 0.1
 #: Share of the tiles with about three lanes for each unit, where rows of one word begin.
 ONE_WORD_CHANCE = 0.15
+#: Share of the readouts in which all classes are alike, so that their logits are equal.
+TIES_CHANCE = 0.08
 #: Share of the networks taken as they come, silent layers or not, and draws until one is taken anyway.
 SILENT_CHANCE, DRAWS_MAX = 0.03, 20
 CLASSES_MAX = 24
@@ -106,7 +108,11 @@ def _any_image(rng: np.random.Generator) -> NetworkImage:
     for layer in image.layers:
         options = first if same else _options(rng)
         layers.append(dataclasses.replace(layer, spec=dataclasses.replace(layer.spec, **options)))
-    return dataclasses.replace(image, layers=tuple(layers))
+    readout = image.readout
+    if rng.random() < TIES_CHANCE:
+        rows = np.zeros(readout.spec.classes, np.int64)
+        readout = dataclasses.replace(readout, weight=readout.weight[rows], bias=readout.bias[rows])
+    return dataclasses.replace(image, layers=tuple(layers), readout=readout)
 
 
 def _options(rng: np.random.Generator) -> dict[str, str]:

@@ -40,7 +40,7 @@ def fuzz(
     replay: Annotated[Path | None, typer.Option(help="Run a kept case (its .json file) instead.")] = None,
 ) -> None:
     """Draw whole accelerators, play random sequences to them, and compare every event and every logit."""
-    from egret_sim.fuzz.campaign import run_campaign
+    from egret_sim.fuzz.campaign import Totals, run_campaign
     from egret_sim.fuzz.coverage import Counting
 
     if replay is not None:
@@ -50,9 +50,10 @@ def fuzz(
     if coverage or code_coverage:
         counting = Counting.CODE if code_coverage else Counting.POINTS
     console = Console(stderr=True)
+    totals, interrupted = Totals(), False
     with console.status("fuzz") as status:
 
-        def show(totals: Totals, result: Result) -> None:
+        def show(result: Result) -> None:
             text = f"{totals.configurations} of {configurations} configurations, {totals.steps} steps"
             status.update(text)
             if not console.is_terminal:
@@ -60,26 +61,32 @@ def fuzz(
                 line = f"{text}; last: number {result.number}, {state}, {result.description}"
                 console.print(line, highlight=False, soft_wrap=True)
 
-        totals = run_campaign(
-            configurations,
-            seed=seed,
-            first=first,
-            steps=steps,
-            jobs=jobs or os.cpu_count() or 1,
-            coverage=counting,
-            stop_at_failure=not keep_going,
-            progress=show,
-        )
+        try:
+            run_campaign(
+                totals,
+                configurations,
+                seed=seed,
+                first=first,
+                steps=steps,
+                jobs=jobs or os.cpu_count() or 1,
+                coverage=counting,
+                stop_at_failure=not keep_going,
+                progress=show,
+            )
+        except KeyboardInterrupt:
+            interrupted = True  # what was done so far is shown
     Console().print(_table(totals, seed))
     for result in totals.failed:
         _keep(result, seed, steps, keep, shrink_tries)
+    if interrupted:
+        typer.echo(f"egret: interrupted after {totals.configurations} configurations", err=True)
     missing: list[str] = []
     if counting:
         missing = totals.coverage.missing
         Console().print(_coverage_table(totals.coverage))
         if missing:
             typer.echo(f"egret: {len(missing)} cover points were never hit: {'; '.join(missing)}", err=True)
-    if not totals.passed or missing:
+    if interrupted or not totals.passed or missing:
         if not totals.failed and not totals.values:
             typer.echo("egret: nothing was compared", err=True)
         raise typer.Exit(1)
@@ -130,7 +137,9 @@ def _keep(result: Result, seed: int, steps: int, directory: Path, tries: int) ->
         with console.status(f"shrinking configuration {result.number}") as status, Bench() as bench:
 
             def fails(smaller: Case) -> str | None:
-                return bench.check(smaller).problem
+                verdict = bench.check(smaller)
+                # A case that fails for another reason, such as a full disk, leads nowhere.
+                return verdict.problem if verdict.broken == result.verdict.broken else None
 
             found = make_small(case, problem, fails, tries=tries, progress=status.update)
     notes = {
