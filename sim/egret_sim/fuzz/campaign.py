@@ -104,15 +104,15 @@ def run_campaign(
 def _results(which: range, seed: int, steps: int, jobs: int, coverage: Counting) -> Iterator[Result]:
     numbers = iter(which)
     if jobs == 1:
-        for number in numbers:
+        for number in which:
             yield run_number(seed, number, steps, coverage)
         return
     with ProcessPoolExecutor(jobs) as pool:
         running: set[Future[Result]] = set()
         try:
             while True:
-                while len(running) < jobs and (number := next(numbers, None)) is not None:
-                    running.add(pool.submit(run_number, seed, number, steps, coverage))
+                while len(running) < jobs and (following := next(numbers, None)) is not None:
+                    running.add(pool.submit(run_number, seed, following, steps, coverage))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)

@@ -117,7 +117,9 @@ def load_case(path: Path) -> Case:
         if (content["format"], content["version"]) != (FORMAT, VERSION):
             raise ValueError(f"format {content['format']} version {content['version']}")
         image = load_image(path.parent / content["image"])
-        config = {key: tuple(v) if isinstance(v, list) else v for key, v in content["config"].items()}
+        config: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in content["config"].items()
+        }
         phases = tuple(_phase_from_json(phase, image.input.size) for phase in content["phases"])
         return Case(image, AcceleratorConfig(**config), phases)
     except OSError as error:

@@ -38,7 +38,8 @@ def _stalled(port) -> Value:
     return port.valid & ~port.ready
 
 
-def _is(port, kind: Kind) -> Value:
+def _is(port, kind) -> Value:
+    # Members of an Amaranth enumeration are numbers to a type checker.
     return port.payload.kind == kind
 
 

