@@ -6,10 +6,11 @@ What is proved with a stand-in holds for every implementation that keeps the con
 from dataclasses import dataclass
 
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Shape, Signal, Value
 from amaranth.lib import memory
 from amaranth.utils import ceil_log2
 
+from egret_hw.fifo import PassingFifo
 from egret_hw.memory import Ram, Rom
 from egret_hw.multiplier import Multiplier, PairMultiplier
 
@@ -59,6 +60,48 @@ def watched(part: Ram) -> Watch:
     return watch
 
 
+@dataclass(frozen=True)
+class Items:
+    """A look into a :class:`PassingFifo` made by its contract: what waits, the next to leave first."""
+
+    words: list[Signal]
+    count: Signal
+
+
+def fifo(self: PassingFifo, platform) -> Module:
+    """A queue of `depth` + 1 items that may refuse one at any time once `depth` wait.
+
+    An item is at the output in the cycle after it came, as the real queue's is if nothing waits.
+    """
+    m = Module()
+    items = getattr(self, "formal_items", None) or seen(self)
+    words, count = items.words, items.count
+    leaves, enters = Signal(), Signal()
+    m.d.comb += [
+        self.i.ready.eq((count < self.depth) | ((count == self.depth) & AnySeq(1))),
+        self.o.valid.eq(count != 0),
+        Value.cast(self.o.payload).eq(words[0]),
+        leaves.eq(self.o.valid & self.o.ready),
+        enters.eq(self.i.valid & self.i.ready),
+    ]
+    m.d.sync += count.eq(count + enters - leaves)
+    for place, word in enumerate(words):
+        behind = words[place + 1] if place + 1 < len(words) else word
+        with m.If(enters & (count - leaves == place)):
+            m.d.sync += word.eq(self.i.payload)
+        with m.Elif(leaves):
+            m.d.sync += word.eq(behind)
+    return m
+
+
+def seen(part: PassingFifo) -> Items:
+    """Ask the stand-in of `part` for a look inside."""
+    width = Shape.cast(part.layout).width
+    words = [Signal(width, name=f"item{place}") for place in range(part.depth + 1)]
+    part.formal_items = Items(words, Signal(range(part.depth + 2), name="items"))  # type: ignore[attr-defined]
+    return part.formal_items  # type: ignore[attr-defined]
+
+
 def any_rom(self: Rom, platform) -> Module:
     """A read-only memory with any contents, even changing ones: for claims about control alone."""
     m = Module()
@@ -84,5 +127,6 @@ def any_products(self: PairMultiplier, platform) -> Module:
 
 
 CONTRACT_RAM = {Ram: ram}
+CONTRACT_FIFO = {PassingFifo: fifo}
 ANY_DATA = {Ram: ram, Rom: any_rom, Multiplier: any_product, PairMultiplier: any_products}
 """Control is proved for whatever data may come: weights, tables, products and states are arbitrary."""

