@@ -16,11 +16,14 @@ from egru.errors import EgretError
 from .proof import TOP, Bounded, Induction, Proof
 
 TRACE = "trace.vcd"
+#: A proof that takes longer is given up, and counts as failed.
+TIMEOUT_S = int(os.environ.get("EGRET_FORMAL_TIMEOUT", "600"))
 _TRACES = ("engine_0/trace.vcd", "engine_0/trace_induct.vcd")
 _SCRIPT = """\
 [options]
 mode {mode}
 depth {depth}
+timeout {timeout}
 [engines]
 smtbmc z3
 [script]
@@ -37,6 +40,7 @@ class Verdict(Enum):
     PASS = "proved"
     FAIL = "counterexample"
     UNKNOWN = "not inductive"
+    TIMEOUT = "no answer in time"
     ERROR = "error"
 
 
@@ -82,6 +86,8 @@ class Result:
                 f"{name} holds from reset for {self.proof.method.depth} cycles, but is not inductive: the "
                 f"path in {outcome.trace} begins in a state that an invariant must rule out"
             )
+        if outcome.verdict is Verdict.TIMEOUT:
+            return f"{name} had no answer after {TIMEOUT_S} s: run it alone, or raise EGRET_FORMAL_TIMEOUT"
         if outcome.verdict is Verdict.ERROR:
             return f"{name} could not be run: see {outcome.log}"
         if not self.caught:
@@ -110,7 +116,7 @@ def _run(rtlil: str, mode: str, depth: int, folder: Path) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="egret-formal-") as name:
         work = Path(name)
         (work / f"{TOP}.il").write_text(rtlil)
-        (work / "proof.sby").write_text(_SCRIPT.format(mode=mode, depth=depth, top=TOP))
+        (work / "proof.sby").write_text(_SCRIPT.format(mode=mode, depth=depth, timeout=TIMEOUT_S, top=TOP))
         done = subprocess.run(
             [*sby, "-f", "-d", "run", "proof.sby"], cwd=work, env=environment, capture_output=True, text=True
         )
