@@ -52,11 +52,11 @@ def rows_exactly(*, rows: int, words: int, skew: int = 0) -> Build:
 
         m.d.comb += [
             Assert(count <= 2),
-            Assert(~acting | (count != 0)),
+            Assert(~acting | ((count != 0) & (list_[0].age >= LATENCY))),
             Assert(~fetch.idle | (count == 0)),
             # Served in each cycle from its latency on, so at the end of its row it is this old at most.
             Assert((count == 0) | (list_[0].age < LATENCY) | acting),
-            Assert((count == 0) | (list_[0].age <= 2 * words + 1)),
+            Assert((count == 0) | (list_[0].age <= (2 * words + 1 if words > 1 else LATENCY))),
             Assert((count < 2) | (list_[1].age <= list_[0].age)),
             Assert(position < words),
             Assert((position == 0) | ((count != 0) & head.fetch)),
