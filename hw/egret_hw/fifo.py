@@ -70,10 +70,11 @@ class PassingFifo(wiring.Component):
         if deep:
             depth = self.depth - near_depth // 2  # near items beyond that are reads under way
             m.submodules.far = far = Ram(shape=width, depth=depth)
-            write, read = Signal(index_shape(depth)), Signal(index_shape(depth))
+            write = Signal(index_shape(depth), name="far_write")
+            read = Signal(index_shape(depth), name="far_read")
             waiting = Signal(range(depth + 1))  # in the block memory
-            any_waiting, full = Signal(), Signal()
-            fetching = Signal()
+            any_waiting, full = Signal(name="any_waiting"), Signal(name="full")
+            fetching = Signal(name="fetching")
             fetched: list[Value] = [fetching]
             for age in range(READ_LATENCY):
                 fetched.append(strobe_pipe(m, fetched[-1], f"fetched_{age + 1}", 1))
@@ -112,7 +113,8 @@ class PassingFifo(wiring.Component):
         m.d.comb += falling.eq(self.o.ready)
         with m.If(pushing != popping):
             m.d.sync += taken.eq(Mux(falling, taken >> 1, Cat(1, taken)))
-        write_place, read_place = Signal.like(write_port.addr), Signal.like(write_port.addr)
+        write_place = Signal.like(write_port.addr, name="write_place")
+        read_place = Signal.like(write_port.addr, name="read_place")
         with m.If(pushing):
             m.d.sync += write_place.eq(write_place + 1)
         with m.If(popping):
