@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .arithmetic import times
 from .fifo import PassingFifo
 from .neuron_update import result_layout
 from .stream import Kind, index_shape, tap_signature, token_layout
@@ -84,10 +85,11 @@ class EventEncoder(wiring.Component):
         gone = Signal(self.lanes)
         left = Signal(self.lanes)
         lowest = Signal(index_shape(self.lanes))
+        value = Signal(self.o.payload.value.shape())
         m.d.comb += left.eq(group.fired & ~gone)
         for lane in reversed(range(self.lanes)):
             with m.If(left[lane]):
-                m.d.comb += lowest.eq(lane)
+                m.d.comb += [lowest.eq(lane), value.eq(group["values"][lane])]
 
         working = jobs.o.valid & jobs.o.payload.tick & store.o.valid
         event = working & left.any()
@@ -100,8 +102,8 @@ class EventEncoder(wiring.Component):
             m.d.sync += [
                 self.o.valid.eq(event | tick | border),
                 self.o.payload.kind.eq(Mux(event, Kind.EVENT, job)),
-                self.o.payload.index.eq(group.group * self.lanes + lowest),
-                self.o.payload.value.eq(group["values"][lowest] if self.lanes > 1 else group["values"][0]),
+                self.o.payload.index.eq(times(group.group, self.lanes) + lowest),
+                self.o.payload.value.eq(value),
                 self.recurrent.strobe.eq(event | tick | (border & (job == Kind.PASS))),
             ]
         m.d.comb += self.recurrent.token.eq(self.o.payload)

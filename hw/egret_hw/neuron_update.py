@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from egru.image import Layer
 
-from .arithmetic import half, pipe, saturate, strobe_pipe
+from .arithmetic import half, pipe, saturate, strobe_pipe, times
 from .geometry import GATES
 from .half_table import HalfTable
 from .memory import READ_LATENCY, Ram, Rom
@@ -287,7 +287,7 @@ class NeuronUpdate(wiring.Component):
             return counted, counted
         numbers: list[Value] = [self.group]
         # States of one stream behind those of another: at no time do two steps use one address.
-        addresses = [self.step.stream * self.groups + self.group if self.streams > 1 else self.group]
+        addresses = [times(self.step.stream, self.groups) + self.group if self.streams > 1 else self.group]
         for age in range(self.LATENCY):
             numbers.append(pipe(m, numbers[-1], f"group_{age + 1}"))
             addresses.append(pipe(m, addresses[-1], f"state_address_{age + 1}"))

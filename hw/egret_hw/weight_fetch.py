@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Shape, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .arithmetic import times
 from .geometry import GATES
 from .stream import index_shape
 
@@ -121,7 +122,7 @@ class WeightFetch(wiring.Component):
             m.d.sync += [
                 next_.eq(self.i.payload),
                 next_valid.eq(self.i.valid),
-                next_address.eq(_times(self.i.payload.row, self.words)),
+                next_address.eq(times(self.i.payload.row, self.words)),
             ]
         m.d.sync += opening.eq(done & next_valid)
         with m.If(done):
@@ -155,12 +156,3 @@ class WeightFetch(wiring.Component):
         for name in ("value", "recurrent", "gated", "bank", "first", "first_kind"):
             m.d.comb += getattr(self.word, name).eq(getattr(current, name))
         return m
-
-
-def _times(value, factor: int):
-    """`value * factor` as shifts and adds, so that no multiplier block is spent on an address."""
-    terms = [value.shift_left(bit) for bit in range(factor.bit_length()) if factor >> bit & 1]
-    total = terms[0]
-    for term in terms[1:]:
-        total = (total + term)[: len(value) + factor.bit_length()]
-    return total
