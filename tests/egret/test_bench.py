@@ -82,7 +82,7 @@ def test_the_command_writes_tables_figures_and_a_picture(tmp_path, monkeypatch, 
     assert one / sixteen == pytest.approx(72 / 5, rel=0.03)
     for row in figures["silent"]:
         groups = -(-row["units"] // row["update_lanes"])
-        assert 0 < row["cycles"] - groups < 40
+        assert 0 <= row["cycles"] - groups < 40
     page = (tmp_path / "docs" / "bench.md").read_text()
     out = capsys.readouterr().out
     for heading in ("Shipped networks", "One layer", "Cycles per step over", "without events", "EdgeDRNN"):
