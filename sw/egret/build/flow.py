@@ -177,8 +177,8 @@ def check_single_port(memories: list[dict], board: Board) -> None:
         raise DoesNotFitError(
             f"the weights do not fit {board.device} of board {board.name}: {listed} take {needed} "
             f"single-port RAMs of {1 << SPRAM_ADDRESS_BITS} words of {SPRAM_WIDTH} bits, there are {have}; "
-            f"lanes x weight bits of all layers together must be at most {have * SPRAM_WIDTH}: use fewer lanes "
-            "(--lanes) or narrower weights"
+            f"lanes x weight bits of all layers together must be at most {have * SPRAM_WIDTH}: use fewer "
+            "lanes (--lanes) or narrower weights"
         )
 
 
