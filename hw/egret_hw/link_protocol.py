@@ -153,7 +153,7 @@ def encode_weights(layers: Iterable[Iterable[int]], *, word_bytes: int) -> tuple
         for layer, words in enumerate(layers)
         for address, word in enumerate(words)
     ]
-    answer = Message(Source.WEIGHTS, Kind.EVENT, len(tokens) & 0xFFFF, checksum(b"".join(tokens)))
+    answer = Message(Source.WEIGHTS, Kind.EVENT, len(tokens) & 0xFFFF, checksum(b"".join(tokens)))  # type: ignore[arg-type]
     return b"".join([*tokens, encode_check()]), answer
 
 

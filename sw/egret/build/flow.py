@@ -45,8 +45,9 @@ _STAGES = {
 }
 #: Logs that the platform has the tools write.
 _OWN_LOGS = {"yosys": f"{_NAME}.rpt", "nextpnr-ecp5": f"{_NAME}.tim", "nextpnr-ice40": f"{_NAME}.tim"}
-#: Timing of the UltraPlus; never `-dsp`, which would take our SB_MAC16 for its own.
-_SYNTH_OPTIONS = {ICE40: "-device u"}
+#: Timing of the UltraPlus; never `-dsp`, which would take our SB_MAC16 for its own. A tile's eight flip-flops
+#: share an enable, so one for a few of them would leave the rest of its tile empty.
+_SYNTH_OPTIONS = {ICE40: "-device u -dffe_min_ce_use 9"}
 #: What the tools make that is kept.
 _MADE = {
     ECP5: ((f"{_NAME}.bit", BITSTREAM), (f"{_NAME}.svf", JTAG)),
@@ -176,8 +177,8 @@ def check_single_port(memories: list[dict], board: Board) -> None:
         raise DoesNotFitError(
             f"the weights do not fit {board.device} of board {board.name}: {listed} take {needed} "
             f"single-port RAMs of {1 << SPRAM_ADDRESS_BITS} words of {SPRAM_WIDTH} bits, there are {have}; "
-            f"lanes x weight bits of all layers together must be at most {have * SPRAM_WIDTH}: use fewer lanes "
-            "(--lanes) or narrower weights"
+            f"lanes x weight bits of all layers together must be at most {have * SPRAM_WIDTH}: use fewer "
+            "lanes (--lanes) or narrower weights"
         )
 
 

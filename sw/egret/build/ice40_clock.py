@@ -6,8 +6,8 @@ from egru.errors import EgretError
 
 _VCO_HZ = (533_000_000, 1_066_000_000)
 _DIVF_MAX, _DIVQ_MAX = 63, 6
-#: Block memories read as zeroes for some 3 us after configuration, as Amaranth's platform of this family says.
-#: The reset lasts five times as long, once the PLL has locked.
+#: Block memories read as zeroes for some 3 us after configuration, as Amaranth's platform of this family
+#: says. The reset lasts five times as long, once the PLL has locked.
 _RESET_S = 15e-6
 
 
