@@ -54,8 +54,8 @@ def plan(
     chosen = board_named(board)
     if chosen.compact:
         raise EgretError(
-            f"board must be one without the compact form, not {board}: the cycle model does not know that form; "
-            "measure its cycles in RTL instead (egret simulate --compact)"
+            f"board must be one without the compact form, not {board}: the cycle model does not know that "
+            "form; measure its cycles in RTL instead (egret simulate --compact)"
         )
     available = available_multipliers(chosen.device)
     if multipliers is not None and not 1 <= multipliers <= available:
