@@ -413,8 +413,8 @@ def markdown(results: Sequence[FpgaResult]) -> str:
         "out of context with open tools for ECP5, speed grade 6. LUTs are what the netlist takes: a carry",
         "cell counts as two, a distributed memory as four. Cycles per step are those of the RTL in",
         "simulation: shipped networks on real test data, the others on random input. Effective GOp/s are",
-        "2 x dense products per step / cycles per step x median clock. A board's build is its whole bitstream:",
-        "the accelerator in the board's form without counters, link, serial port and clock, on its pins.",
+        "2 x dense products per step / cycles per step x median clock. A board's build is its whole",
+        "bitstream: the accelerator in the board's form without counters, link, serial port and clock.",
     ]
     for _, headings, rows in tables(results):
         lines += ["", "| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
