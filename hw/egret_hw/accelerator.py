@@ -8,6 +8,7 @@ from egru.image import NetworkImage
 
 from .config import AcceleratorConfig
 from .counters import counters_layout
+from .protection import NONE, Guard, fault_layout
 from .readout import ReadoutTile
 from .stream import tap_signature
 from .tile import Tile
@@ -24,6 +25,7 @@ class Accelerator(wiring.Component):
     logits : Out, stream of tokens: C logits with ascending index, then TICK (mode "every") or END
     tap{k} : Out, what layer k sends on, for an observer
     counters{k} : Out, layer k's performance counters
+    fault : Out, with protection only: :func:`~egret_hw.protection.fault_layout`
     """
 
     def __init__(self, image: NetworkImage, config: AcceleratorConfig | None = None):
@@ -55,19 +57,25 @@ class Accelerator(wiring.Component):
         for number, tile in enumerate(self.tiles):
             members[f"tap{number}"] = Out(tap_signature(tile.o.payload.shape()))
             members[f"counters{number}"] = Out(counters_layout())
+        self.protected = self.config.protection != NONE
+        if self.protected:
+            members["fault"] = Out(fault_layout())
         super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
+        guard = Guard() if self.protected else None
         upstream = flipped(self.events)
         for number, tile in enumerate(self.tiles):
-            m.submodules[f"layer{number}"] = tile
+            m.submodules[f"layer{number}"] = guard.elaborated(tile, platform) if guard else tile
             connect(m, upstream, tile.i)
             tap = getattr(self, f"tap{number}")
             m.d.comb += [tap.strobe.eq(tile.o.valid & tile.o.ready), tap.token.eq(tile.o.payload)]
             m.d.comb += getattr(self, f"counters{number}").eq(tile.counters)
             upstream = tile.o
-        m.submodules.readout = self.readout
+        m.submodules.readout = guard.elaborated(self.readout, platform) if guard else self.readout
         connect(m, upstream, self.readout.i)
         connect(m, self.readout.o, flipped(self.logits))
+        if guard:
+            guard.collect(m, self.fault)
         return m

@@ -6,6 +6,7 @@ from egru.errors import EgretError
 from egru.image import NetworkImage
 
 from .geometry import GATES
+from .protection import NONE, PROTECTIONS
 
 LANES_MAX = 64
 STREAMS_MAX = 16
@@ -25,6 +26,8 @@ class AcceleratorConfig:
         the last layer
     queue_depth : tokens that wait in front of each tile, 1..4096
     streams : independent sequences whose steps are taken in turn, 1..16
+    protection : "none", or "parity": every memory and stream register is watched, and an output `fault` says
+        where a bit was wrong
     """
 
     lanes: int | tuple[int, ...] = 16
@@ -32,6 +35,7 @@ class AcceleratorConfig:
     readout_lanes: int | None = None
     queue_depth: int = 16
     streams: int = 1
+    protection: str = NONE
 
     def resolve(self, image: NetworkImage) -> "ResolvedConfig":
         """The numbers for each layer of `image`; EgretError where one is outside its range."""
@@ -58,7 +62,9 @@ class AcceleratorConfig:
         _check("readout_lanes", readout, 1, LANES_MAX)
         _check("queue_depth", self.queue_depth, 1, 4096)
         _check("streams", self.streams, 1, STREAMS_MAX)
-        return ResolvedConfig(lanes, update, readout, self.queue_depth, self.streams)
+        if self.protection not in PROTECTIONS:
+            raise EgretError(f"protection must be one of {', '.join(PROTECTIONS)}, not {self.protection!r}")
+        return ResolvedConfig(lanes, update, readout, self.queue_depth, self.streams, self.protection)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class ResolvedConfig:
     readout_lanes: int
     queue_depth: int
     streams: int
+    protection: str = NONE
 
 
 def _each(name: str, value: int | tuple[int, ...], count: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .fifo import PassingFifo
 from .neuron_update import result_layout
+from .protection import active_guard
 from .stream import Kind, index_shape, tap_signature, token_layout
 
 JOBS_DEPTH = 4
@@ -88,13 +89,18 @@ class EventEncoder(wiring.Component):
         border = jobs.o.valid & ~jobs.o.payload.tick
 
         free = ~self.o.valid | self.o.ready
+        token = {
+            "kind": Mux(event, Kind.EVENT, job),
+            "index": group.group * self.lanes + lowest,
+            "value": group["values"][lowest] if self.lanes > 1 else group["values"][0],
+        }
+        if guard := active_guard():
+            guard.fields(m, "token", self.o.payload, token, when=free, valid=self.o.valid)
         m.d.sync += [self.recurrent.strobe.eq(0), self.done.eq(free & tick)]
         with m.If(free):
             m.d.sync += [
                 self.o.valid.eq(event | tick | border),
-                self.o.payload.kind.eq(Mux(event, Kind.EVENT, job)),
-                self.o.payload.index.eq(group.group * self.lanes + lowest),
-                self.o.payload.value.eq(group["values"][lowest] if self.lanes > 1 else group["values"][0]),
+                *[getattr(self.o.payload, name).eq(value) for name, value in token.items()],
                 self.recurrent.strobe.eq(event | tick | (border & (job == Kind.PASS))),
             ]
         m.d.comb += self.recurrent.token.eq(self.o.payload)

@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from .arithmetic import strobe_pipe
 from .memory import READ_LATENCY, Ram
+from .protection import active_guard, parity_layout
 from .stream import index_shape
 
 #: Items in distributed memory, right behind the output: as many as its primitives hold anyway.
@@ -23,6 +24,11 @@ class PassingFifo(wiring.Component):
     Latency: one cycle when empty. Throughput: one item per cycle in and out. It holds `depth` items and one
     at its output; when full it is not ready, so nothing is lost.
 
+    Parameters
+    ----------
+    layout, depth : of an item, and how many wait at most, 1 or more
+    guarded : False = it has no protection of its own
+
     Members
     -------
     i : In, stream of `layout`
@@ -30,16 +36,21 @@ class PassingFifo(wiring.Component):
     roomy : Out, 1 = half of the places in distributed memory are free
     """
 
-    def __init__(self, layout: data.Layout, *, depth: int):
+    def __init__(self, layout: data.Layout, *, depth: int, guarded: bool = True):
         if depth < 1:
             raise ValueError(f"depth must be 1 or more, not {depth}")
         self.layout = layout
         self.depth = depth
+        self.guarded = guarded
         super().__init__(
             {"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout)), "roomy": Out(1)}
         )
 
     def elaborate(self, platform):
+        guard = active_guard()
+        if guard and self.guarded:
+            items = parity_layout(self.layout)
+            return guard.queue(self, PassingFifo(items, depth=self.depth, guarded=False))
         m = Module()
         width = Shape.cast(self.layout).width
         deep = self.depth > _NEAR_DEPTH
@@ -57,7 +68,7 @@ class PassingFifo(wiring.Component):
 
         if deep:
             depth = self.depth - _NEAR_DEPTH // 2  # near items beyond that are reads under way
-            m.submodules.far = far = Ram(shape=width, depth=depth)
+            m.submodules.far = far = Ram(shape=width, depth=depth, guarded=False)
             write, read = Signal(index_shape(depth)), Signal(index_shape(depth))
             waiting = Signal(range(depth + 1))  # in the block memory
             any_waiting, full = Signal(), Signal()

@@ -67,6 +67,8 @@ def describe(accelerator: Accelerator) -> dict[str, Any]:
             "direction": "out",
             **_fields(tile.counters.shape()),
         }
+    if accelerator.protected:
+        ports["fault"] = {"kind": "flags", "direction": "out", **_fields(accelerator.fault.shape())}
     return {
         "format": "egret-sidecar",
         "version": SIDECAR_VERSION,

@@ -114,7 +114,9 @@ class Tile(wiring.Component):
         m.submodules.scheduler = scheduler = self.scheduler
         m.submodules.fetch = fetch = self.fetch
         m.submodules.weights = weights = Rom(
-            shape=self.lanes * self.weight_bits, contents=self.geometry.pack(rows, self.weight_bits)
+            shape=self.lanes * self.weight_bits,
+            contents=self.geometry.pack(rows, self.weight_bits),
+            group="weights",
         )
         m.submodules.macs = macs = MacArray(
             geometry=self.geometry,

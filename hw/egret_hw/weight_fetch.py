@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .geometry import GATES
+from .protection import active_guard
 from .stream import index_shape
 
 
@@ -139,6 +140,10 @@ class WeightFetch(wiring.Component):
                 phase.eq(Mux(phase == GATES - 1, 0, phase + 1)),
                 last.eq(word == self.words - 2),
             ]
+
+        if guard := active_guard():
+            guard.register(m, "next", next_, self.i.payload, when=self.i.ready, valid=next_valid)
+            guard.register(m, "current", current, next_, when=done, valid=current_valid)
 
         m.d.comb += [
             self.strobe.eq(current_valid & current.fetch),
