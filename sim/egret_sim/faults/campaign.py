@@ -149,7 +149,7 @@ class Campaign:
             "seed": self.seed,
             "flips": len(self.upsets),
             "targets": kinds,
-            "upsets": [upset.as_dict() for upset in self.upsets],
+            "silent": [upset.as_dict() for upset in self.silent],
         }
 
 
@@ -259,9 +259,9 @@ def run_campaign(
         (encode(ports["events"], group, order), len(group))
         for group, order in zip(groups, turns, strict=True)
     ]
-    limits = {"settle": _SETTLE_CYCLES, "patience": patience_cycles(subject.sidecar)}
+    patience = patience_cycles(dict(subject.sidecar))
     clean = [Job(number) for number in range(len(sets))]
-    first = subject.program.run(sets, clean, **limits)
+    first = subject.program.run(sets, clean, settle=_SETTLE_CYCLES, patience=patience)
     every = subject.image.readout.spec.mode == "every"
     answers = []
     for group, order, ran in zip(groups, turns, first, strict=True):
@@ -272,7 +272,9 @@ def run_campaign(
         jobs = draw_jobs(subject.targets, [ran.cycles - _SETTLE_CYCLES for ran in first], flips, seed, kinds)
     after = len(clean)
     counted = (lambda done: progress(max(0, done - after))) if progress else None
-    runs = subject.program.run(sets, [*clean, *jobs], progress=counted, **limits)[after:]
+    runs = subject.program.run(
+        sets, [*clean, *jobs], settle=_SETTLE_CYCLES, patience=patience, progress=counted
+    )[after:]
     upsets = []
     for job, ran in zip(jobs, runs, strict=True):
         effect = _effect(ran, answers[job.set], ports["logits"], subject.image.readout.spec.classes)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from .options import Lanes, Protection, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
 
 
 def generate(
@@ -21,6 +21,7 @@ def generate(
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = 16,
     streams: Streams = 1,
+    protection: Protection = "none",
     family: Annotated[
         str, typer.Option(help="Whose hard blocks to use: generic (inferred), ecp5 or ice40.")
     ] = "generic",
@@ -30,7 +31,7 @@ def generate(
     from egru.image import load_image
 
     network = load_image(image)
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
+    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams, protection)
     with Console(stderr=True).status(f"generating {network.name}"):
         sidecar = generator.generate(network, output, config, family=family)
     parameters = sidecar["parameters"]

@@ -17,6 +17,7 @@ from egret.cli import (
     bitstream,
     doctor,
     evaluate,
+    faults,
     generate,
     plan,
     quantize,
@@ -48,6 +49,7 @@ for _command in (
     plan.plan,
     bench.bench,
     bench_fpga.bench_fpga,
+    faults.faults,
     doctor.doctor,
 ):
     app.command()(_command)

@@ -23,6 +23,10 @@ ReadoutLanes = Annotated[int | None, typer.Option(help="Multipliers in the reado
 QueueDepth = Annotated[int, typer.Option(help="Tokens that wait in front of each tile, 1 to 4096.")]
 Streams = Annotated[int, typer.Option(help="Independent sequences whose steps are taken in turn, 1 to 16.")]
 
+Protection = Annotated[
+    str, typer.Option(help="Parity beside memories and streams: none or parity (docs/faults.md).")
+]
+
 
 def accelerator_config(
     lanes: str,
@@ -30,6 +34,7 @@ def accelerator_config(
     readout_lanes: int | None,
     queue_depth: int,
     streams: int = 1,
+    protection: str = "none",
 ) -> AcceleratorConfig:
     """The configuration that the options ask for; EgretError where one is not a number."""
     from egret_hw.config import AcceleratorConfig
@@ -40,6 +45,7 @@ def accelerator_config(
         readout_lanes=readout_lanes,
         queue_depth=queue_depth,
         streams=streams,
+        protection=protection,
     )
 
 

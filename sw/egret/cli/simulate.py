@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egret.cli.options import (
+    Lanes,
+    Protection,
+    QueueDepth,
+    ReadoutLanes,
+    Streams,
+    UpdateLanes,
+    accelerator_config,
+)
 from egru.errors import EgretError
 
 if TYPE_CHECKING:
@@ -50,6 +58,7 @@ def simulate(
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = 16,
     streams: Streams = 1,
+    protection: Protection = "none",
     waves: Annotated[
         bool, typer.Option("--waves", help="Write waveforms (VCD), megabytes per step: take a sample or two.")
     ] = False,
@@ -66,7 +75,7 @@ def simulate(
 
     network, name = network_and_task(image, task)
     sequences, labels = draw(network, name, samples, seed)
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
+    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams, protection)
 
     from egret_sim.build import SimulationError, build_root
     from egret_sim.cosimulation import Stalls
