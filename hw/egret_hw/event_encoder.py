@@ -10,6 +10,10 @@ from .protection import active_guard
 from .stream import Kind, index_shape, tap_signature, token_layout
 
 JOBS_DEPTH = 4
+"""Jobs that wait at most."""
+
+JOB_BITS = 3
+"""A job's kind, and whether it is a TICK."""
 
 
 class EventEncoder(wiring.Component):

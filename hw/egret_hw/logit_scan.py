@@ -53,6 +53,8 @@ class LogitScan(wiring.Component):
         self.bias_bits = signed_bits(largest_bias)
         self.sum_shape = signed(sum_bits)
         self.logit = signed(max(sum_bits, signed_bits(largest_bias * spec.max_steps)) + 1)
+        self.entry = data.StructLayout({"index": index_shape(self.classes), "value": self.logit})
+        self.waiting = 2 * _IN_FLIGHT  # logits that wait at most
         super().__init__(
             {
                 "closed": In(1),
@@ -69,8 +71,7 @@ class LogitScan(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes = self.geometry.lanes
-        waiting = data.StructLayout({"index": index_shape(self.classes), "value": self.logit})
-        m.submodules.queue = queue = PassingFifo(waiting, depth=2 * _IN_FLIGHT)
+        m.submodules.queue = queue = PassingFifo(self.entry, depth=self.waiting)
 
         # The class to read: lane `lane` of word `word`. A read begins only if there is room for all that is
         # under way.

@@ -27,9 +27,12 @@ _HOLDS = {
     "waiting tokens": "queues",
     "recurrent events": "queues",
     "groups with events": "queues",
+    "borders to send": "queues",
+    "logits that wait": "queues",
     "weights": "weights",
     "sums": "sums",
     "state c": "state",
+    "events sent": "state",
 }
 _MODULE = re.compile(r"^module (\S+) ?\(.*?^endmodule", re.MULTILINE | re.DOTALL)
 _MEMORY = re.compile(r"^  reg \[(\d+):0\] (\S+) \[(\d+):0\];", re.MULTILINE)
@@ -95,8 +98,6 @@ def find_targets(verilog: str, sidecar: Mapping[str, Any], *, registers: bool) -
         for name, (width, words) in memories.items():
             kind, entry = _memory_kind(path, sidecar)
             seen.add(entry)
-            if name == "near" or path.endswith(".far"):
-                kind = "queues"
             found.append(Target(kind, path, module, scope, name, words, width))
         clocked = {name for block in _CLOCKED.findall(text) for name in _ASSIGNED.findall(block)}
         for name in sorted(clocked - memories.keys()):
