@@ -6,17 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from amaranth.back import verilog
-from amaranth.hdl import Elaboratable, Module, Signal
-from amaranth.lib import data
+from amaranth.hdl import Cat, Elaboratable, Module, Signal
+from amaranth.lib import data, wiring
 from amaranth.sim import Simulator
 from streams import receive, send
 
 from egret_hw.accelerator import Accelerator
+from egret_hw.blocks.ports import ram_members
 from egret_hw.config import AcceleratorConfig
 from egret_hw.counters import COUNTED
 from egret_hw.cycle_model import turns_of
 from egret_hw.fifo import PassingFifo
-from egret_hw.memory import Ram, Rom
+from egret_hw.memory import READ_LATENCY, Ram, Rom
 from egret_hw.protection import FAULT_LATENCY, GROUPS, Guard, fault_layout, parity_words
 from egret_hw.stream import Kind
 from egru.errors import EgretError
@@ -163,19 +164,17 @@ def test_a_wrong_word_of_a_rom_is_seen_when_it_is_read(monkeypatch):
 
 @pytest.mark.parametrize("address,seen", [(3, set()), (1, {"weights"})])
 def test_what_lies_beyond_a_memorys_words_is_not_looked_at(monkeypatch, address, seen):
-    """Three words, and an address for a fourth one. Amaranth reads the last word there."""
+    """Three words, and an address for a fourth one, where hardware may have anything."""
     guard_rom = Guard.rom
 
     def with_wrong_words(self, outer, bare, latency):
         bare.contents[1] ^= 1
-        bare.contents[2] ^= 1
+        bare.contents.append(1)
         return guard_rom(self, outer, bare, latency)
 
     async def read(ctx, memory):
-        for _ in range(3):
-            ctx.set(memory.address0, address)
-            await ctx.tick()
-        ctx.set(memory.address0, 0)
+        ctx.set(memory.address0, address)
+        await ctx.tick().repeat(3)
 
     monkeypatch.setattr(Guard, "rom", with_wrong_words)
     assert faults_of(Rom(shape=5, contents=[3, 9, 30], group="weights"), read)[-1] == seen
@@ -195,6 +194,31 @@ async def write_and_read_at_once(ctx, memory):
 
 
 def test_a_ram_raises_no_fault_however_it_is_written_and_read():
+    assert faults_of(Ram(shape=6, depth=4), write_and_read_at_once) == [set(), set()]
+
+
+class Torn(wiring.Component):
+    """In place of a memory: every word is zero, but what is read while it is written has an odd bit."""
+
+    def __init__(self, width, depth):
+        super().__init__(ram_members(width, depth))
+
+    def elaborate(self, platform):
+        m = Module()
+        clash = self.write_enable & (self.write_address == self.address)
+        torn = Signal(READ_LATENCY)
+        m.d.sync += torn.eq(Cat(clash, torn))
+        m.d.comb += self.data.eq(torn[-1])
+        return m
+
+
+def test_what_a_ram_reads_while_it_is_written_is_not_looked_at(monkeypatch):
+    guard_ram = Guard.ram
+    monkeypatch.setattr(
+        Guard,
+        "ram",
+        lambda self, outer, bare, latency: guard_ram(self, outer, Torn(bare.shape, bare.depth), latency),
+    )
     assert faults_of(Ram(shape=6, depth=4), write_and_read_at_once) == [set(), set()]
 
 
