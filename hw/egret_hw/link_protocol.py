@@ -40,6 +40,8 @@ class Flag(enum.IntFlag):
     OVERFLOW = 4
     #: A stop bit read low (wrong speed, or a broken line); a byte was lost.
     FRAMING = 8
+    #: A memory or a stream of the accelerator held a wrong bit (docs/faults.md). Said once, until reset.
+    FAULT = 16
 
 
 @dataclass(frozen=True)

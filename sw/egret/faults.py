@@ -28,7 +28,6 @@ RESOURCES = {
     "MULT18X18D": "multipliers",
 }
 HEADINGS = (
-    "protection",
     "flipped in",
     "bits",
     "flips",
@@ -38,6 +37,19 @@ HEADINGS = (
     "decision",
     "hang",
     "changed, 95 % interval",
+    "flagged",
+    "silent",
+)
+#: Columns for a terminal, which has room for those alone.
+SHOWN = (
+    "flipped in",
+    "flips",
+    "masked",
+    "events",
+    "logits",
+    "decision",
+    "hang",
+    "changed, %",
     "flagged",
     "silent",
 )
@@ -52,7 +64,6 @@ def rows_of(campaign: Mapping[str, Any]) -> list[tuple[str, ...]]:
         low, high = (f"{100 * end:.1f}" for end in figures["changed_interval"])
         rows.append(
             (
-                campaign["protection"],
                 kind,
                 f"{figures['bits']}",
                 f"{figures['flips']}",
@@ -63,6 +74,21 @@ def rows_of(campaign: Mapping[str, Any]) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def shown_rows(campaign: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """A campaign's figures, as rows under :data:`SHOWN`."""
+    return [
+        (
+            kind,
+            f"{figures['flips']}",
+            *(f"{figures[effect]}" for effect in _EFFECTS),
+            f"{100 * figures['changed_share']:.1f}",
+            f"{figures['flagged']}",
+            f"{figures['silent']}",
+        )
+        for kind, figures in campaign["targets"].items()
+    ]
 
 
 def synthesised_cost(
@@ -176,9 +202,9 @@ def markdown(figures: Mapping[str, Any]) -> str:
             f"{campaign['flips']} runs of {campaign['sequences']} sequences, seed {campaign['seed']}, lanes "
             f"{', '.join(map(str, campaign['lanes']))}.",
             "",
-            "| " + " | ".join(HEADINGS[1:]) + " |",
-            "|" + "---|" * (len(HEADINGS) - 1),
-            *("| " + " | ".join(row[1:]) + " |" for row in rows_of(campaign)),
+            "| " + " | ".join(HEADINGS) + " |",
+            "|" + "---|" * len(HEADINGS),
+            *("| " + " | ".join(row) + " |" for row in rows_of(campaign)),
         ]
     if cost := figures["cost"]:
         lanes = ", ".join(map(str, cost["lanes"][0]))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .options import Lanes, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
+from .options import Lanes, Protection, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
 
 
 def bitstream(
@@ -21,6 +21,7 @@ def bitstream(
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = 16,
+    protection: Protection = "none",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the placement.")] = 1,
 ) -> None:
     """Build a bitstream with the network behind a serial port; report resources, clock and memories."""
@@ -29,7 +30,7 @@ def bitstream(
 
     chosen = board_named(board)
     network = load_image(image)
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth)
+    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, protection=protection)
     from egret.build.flow import BITSTREAM, build_bitstream
     from egret.build.tables import memory_table, resource_table
 

@@ -89,13 +89,12 @@ def faults(
         title = f"{network.name}: after synthesis for ECP5"
         console.print(_table(title, ("protection", *RESOURCES.values()), cost_rows(figures["cost"])))
         return
-    from egret.faults import HEADINGS, rows_of
+    from egret.faults import SHOWN, shown_rows
 
     if samples < 1:
         raise EgretError(f"samples must be 1 or more, not {samples}")
     sequences, _ = draw(network, name, 8 * samples, seed)
     modes = PROTECTIONS if protection is Protections.BOTH else (protection.value,)
-    rows = []
     silent = 0
     for mode in modes:
         try:
@@ -112,7 +111,8 @@ def faults(
         }
         figures["campaigns"][mode] = found
         save_figures(figures, folder)
-        rows += rows_of(found)
+        title = f"{network.name}, protection {mode}: single-bit upsets, seed {seed}"
+        console.print(_table(title, SHOWN, shown_rows(found)))
         if mode != "none" and campaign.silent:
             silent += len(campaign.silent)
             worst = campaign.silent[0].as_dict()
@@ -122,7 +122,6 @@ def faults(
                 f"cycle {worst['cycle']}, changed: {worst['effect']}",
                 err=True,
             )
-    console.print(_table(f"{network.name}: single-bit upsets, seed {seed}", HEADINGS, rows))
     console.print(f"wrote {folder}", highlight=False, soft_wrap=True)
     if silent:
         raise typer.Exit(1)
@@ -180,7 +179,7 @@ def _runs_shown(label: str, total: int, console: Console) -> Iterator[Callable[[
 def _table(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
     table = Table(title=title, title_justify="left")
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number < 2 else "right")
+        table.add_column(heading, justify="left" if not number else "right")
     for row in rows:
         table.add_row(*row)
     return table
