@@ -15,7 +15,7 @@ import numpy as np
 
 from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import generate
-from egret_hw.protection import FAULT_LATENCY
+from egret_hw.protection import FAULT_LATENCY, NONE
 from egret_sim.build import SimulationError
 from egret_sim.faults.program import Job, Program, Ran, build_program
 from egret_sim.faults.targets import PROTECTED, TARGETS, Target, find_targets
@@ -149,7 +149,8 @@ class Campaign:
             "seed": self.seed,
             "flips": len(self.upsets),
             "targets": kinds,
-            "silent": [upset.as_dict() for upset in self.silent],
+            # Without protection all are.
+            "silent": [u.as_dict() for u in self.silent] if self.protection != NONE else [],
         }
 
 

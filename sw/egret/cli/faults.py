@@ -141,7 +141,7 @@ def _run(
     label = f"{network.name}, protection {config.protection}"
     console = Console(stderr=True)
     console.print(f"{label}: building the simulation", highlight=False, soft_wrap=True)
-    subject = prepare(network, config)
+    subject = prepare(network, config, registers=targets is None or "registers" in targets)
     with _runs_shown(label, flips, console) as shown:
         return run_campaign(
             subject, sequences, flips=flips, seed=seed, per_run=samples, kinds=targets, progress=shown
