@@ -41,18 +41,7 @@ HEADINGS = (
     "silent",
 )
 #: Columns for a terminal, which has room for those alone.
-SHOWN = (
-    "flipped in",
-    "flips",
-    "masked",
-    "events",
-    "logits",
-    "decision",
-    "hang",
-    "changed, %",
-    "flagged",
-    "silent",
-)
+SHOWN = ("in", "masked", "events", "logits", "decision", "hang", "wrong, %", "flagged", "silent")
 _EFFECTS = ("masked", "events", "logits", "decision", "hang")
 _COLOURS = {"events": "#9ecae1", "logits": "#4292c6", "decision": "#08519c", "hang": "#000000"}
 
@@ -81,7 +70,6 @@ def shown_rows(campaign: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [
         (
             kind,
-            f"{figures['flips']}",
             *(f"{figures[effect]}" for effect in _EFFECTS),
             f"{100 * figures['changed_share']:.1f}",
             f"{figures['flagged']}",

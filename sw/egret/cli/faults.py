@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -111,7 +112,7 @@ def faults(
         }
         figures["campaigns"][mode] = found
         save_figures(figures, folder)
-        title = f"{network.name}, protection {mode}: single-bit upsets, seed {seed}"
+        title = f"{network.name}, protection {mode}: {flips} single-bit upsets, seed {seed}"
         console.print(_table(title, SHOWN, shown_rows(found)))
         if mode != "none" and campaign.silent:
             silent += len(campaign.silent)
@@ -177,7 +178,7 @@ def _runs_shown(label: str, total: int, console: Console) -> Iterator[Callable[[
 
 
 def _table(title: str, headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="left" if not number else "right")
     for row in rows:
