@@ -41,7 +41,7 @@ class Flag(enum.IntFlag):
     #: A stop bit read low (wrong speed, or a broken line); a byte was lost.
     FRAMING = 8
     #: A memory or a stream of the accelerator held a wrong bit (docs/faults.md). Said once, until reset.
-    FAULT = 16
+    FAULT = 32
 
 
 @dataclass(frozen=True)
