@@ -11,6 +11,8 @@ PIP_FLAGS ?=
 TASK ?= digits
 SAMPLES ?= 30
 SEED ?= 1
+# Bits that `make faults` flips, in as many runs of each accelerator.
+N ?= 1400
 BOARD ?= ulx3s_85f
 IMAGE ?= golden/networks/$(TASK).egret
 # Test processes at once.
@@ -22,7 +24,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim fuzz coverage sim-full bitstream bench bench-fpga lint format doctor clean help
+.PHONY: all setup test sim fuzz coverage sim-full bitstream faults bench bench-fpga lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -63,6 +65,9 @@ coverage: setup ## the same, with cover points, lines and toggles counted: N=con
 
 bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
 	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)
+
+faults: setup ## single bits flipped in the RTL, with and without protection, into docs: TASK=name N=n SEED=n
+	$(EGRET) faults --task $(TASK) --flips $(N) --seed $(SEED) -o docs
 
 bench: setup ## cycles per step and busy multipliers, predicted and in RTL, into docs (minutes): SAMPLES=n SEED=n
 	$(EGRET) bench --samples $(SAMPLES) --seed $(SEED)

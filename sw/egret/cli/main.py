@@ -17,6 +17,7 @@ from egret.cli import (
     bitstream,
     doctor,
     evaluate,
+    faults,
     fuzz,
     generate,
     plan,
@@ -52,6 +53,7 @@ for _command in (
     plan.plan,
     bench.bench,
     bench_fpga.bench_fpga,
+    faults.faults,
     doctor.doctor,
 ):
     app.command()(_command)

@@ -36,7 +36,7 @@ def plan(
     samples: Annotated[int, typer.Option(help="Test sequences, drawn at random.")] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 1,
     streams: Streams = 1,
-    queue_depth: QueueDepth = 16,
+    queue_depth: QueueDepth = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Simulate the RTL, too, and show its cycles beside.")
     ] = False,
@@ -49,6 +49,7 @@ def plan(
     from egret.build.boards import board_named
     from egret.plan import available_multipliers, make_plan
     from egret.sampling import draw, network_and_task
+    from egret_hw.config import QUEUE_DEPTH
     from egret_hw.cycle_model import activity_of
 
     chosen = board_named(board)
@@ -64,7 +65,7 @@ def plan(
             activities,
             multipliers=available if multipliers is None else multipliers,
             streams=streams,
-            queue_depth=queue_depth,
+            queue_depth=QUEUE_DEPTH if queue_depth is None else queue_depth,
             progress=lambda tried: status.update(f"{network.name}: {tried} configurations tried"),
         )
     measured = _measure(found, sequences, seed) if measure else None

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egret.cli.options import (
+    Lanes,
+    Protection,
+    QueueDepth,
+    ReadoutLanes,
+    Streams,
+    UpdateLanes,
+    accelerator_config,
+)
 from egru.errors import EgretError
 
 if TYPE_CHECKING:
@@ -52,8 +60,9 @@ def simulate(
     lanes: Lanes = "16",
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
-    queue_depth: QueueDepth = 16,
+    queue_depth: QueueDepth = None,
     streams: Streams = 1,
+    protection: Protection = "none",
     waves: Annotated[
         bool, typer.Option("--waves", help="Write waveforms (VCD), megabytes per step: take a sample or two.")
     ] = False,
@@ -72,7 +81,9 @@ def simulate(
     played, labels = (
         draw(network, name, samples, seed) if sequences is None else numbered(network, name, sequences)
     )
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
+    config = accelerator_config(
+        lanes, update_lanes, readout_lanes, queue_depth, streams, protection=protection
+    )
 
     from egret_sim.build import SimulationError, build_root
     from egret_sim.report import table_of
