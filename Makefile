@@ -22,7 +22,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim bitstream bench bench-fpga lint format doctor clean help
+.PHONY: all setup test sim formal bitstream bench bench-fpga lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -38,7 +38,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "egret: $$tool is needed (on Debian: apt-get install $$tool)" >&2; exit 2; }; done
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV) \
 	  || { echo "egret: '$(PYTHON) -m venv' failed (on Debian: apt-get install python3-venv)" >&2; exit 2; }
-	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,sim,build,bench,dev]'
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,sim,formal,build,bench,dev]'
 	@touch $@
 
 test: setup ## all tests
@@ -51,6 +51,9 @@ ifeq ($(origin TASK),file)
 else
 	$(EGRET) simulate --task $(TASK) --samples $(SAMPLES) --seed $(SEED)
 endif
+
+formal: setup ## proofs of the components, each with a planted bug that it must find (minutes): ONLY=name
+	$(EGRET) formal --jobs $(JOBS) $(foreach name,$(ONLY),--only $(name))
 
 bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
 	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)

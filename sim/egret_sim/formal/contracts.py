@@ -3,16 +3,21 @@
 What is proved with a stand-in holds for every implementation that keeps the contract, on every family.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import memory
 from amaranth.utils import ceil_log2
 
+from egret_hw.accumulator import SUM_LATENCY
+from egret_hw.arithmetic import pipe, strobe_pipe
 from egret_hw.fifo import PassingFifo
+from egret_hw.mac_array import PRODUCT_LATENCY, MacArray
 from egret_hw.memory import Ram, Rom
 from egret_hw.multiplier import Multiplier, PairMultiplier
+from egret_hw.neuron_update import NeuronUpdate
 
 
 @dataclass(frozen=True)
@@ -130,3 +135,47 @@ CONTRACT_RAM = {Ram: ram}
 CONTRACT_FIFO = {PassingFifo: fifo}
 ANY_DATA = {Ram: ram, Rom: any_rom, Multiplier: any_product, PairMultiplier: any_products}
 """Control is proved for whatever data may come: weights, tables, products and states are arbitrary."""
+
+
+def lanes(self: MacArray, platform) -> Module:
+    """Lanes with any sums, that say as late as the real ones when a step's products are in."""
+    m = Module()
+    late = PRODUCT_LATENCY + SUM_LATENCY - 1
+    strobes = [self.strobe]
+    for age in range(late):
+        strobes.append(strobe_pipe(m, strobes[-1], f"strobe{age}", 1))
+    m.d.comb += [
+        self.closed.eq(strobe_pipe(m, self.close, "closing", late)),
+        self.empty.eq(~Cat(strobes).any()),
+        Value.cast(self.sums).eq(AnySeq(len(Value.cast(self.sums)))),
+    ]
+    return m
+
+
+def update(latency: int) -> Callable:
+    """A stand-in of :class:`NeuronUpdate` in which any unit may fire, with `latency` cycles to its results."""
+
+    def elaborate(self: NeuronUpdate, platform) -> Module:
+        m = Module()
+        address = self.step.stream * self.groups + self.group if self.streams > 1 else self.group
+        result = self.result
+        there = [Const(1)] * self.lanes  # the last group may be part empty
+        for lane in range(self.lanes):
+            if (self.groups - 1) * self.lanes + lane >= self.units:
+                there[lane] = result.group != self.groups - 1
+        m.d.comb += [
+            self.result_strobe.eq(strobe_pipe(m, self.strobe, "strobe", latency)),
+            self.result_address.eq(pipe(m, address, "address", latency)),
+            result.group.eq(pipe(m, self.group, "group", latency)),
+            result.last.eq(pipe(m, self.last, "last", latency)),
+            result.fired.eq(Cat(there) & AnySeq(self.lanes)),
+            Value.cast(result["values"]).eq(AnySeq(len(Value.cast(result["values"])))),
+        ]
+        return m
+
+    return elaborate
+
+
+def tile_control(latency: int) -> dict:
+    """What is left of a tile is its control: queues, scheduler, fetch, gather and encoder."""
+    return {**ANY_DATA, MacArray: lanes, NeuronUpdate: update(latency)}

@@ -35,7 +35,9 @@ def set_bits_in_order(*, units: int, lanes: int, steps: int, event_bits: int = 1
         m.d.comb += Assume(~strobe | (store.count < encoder.depth))
 
         capacity = (encoder.depth + 1) * (lanes + 1) + 1
-        kept = data.StructLayout({"tick": 1, "index": encoder.token_layout["index"].shape, "value": event_bits})
+        kept = data.StructLayout(
+            {"tick": 1, "index": encoder.token_layout["index"].shape, "value": event_bits}
+        )
         track = TrackedItem(m, width=kept.size, capacity=capacity)
         lane = arbitrary(m, range(lanes + 1), "lane")  # which bit of the result; the last is the tick
         m.d.comb += Assume(lane <= lanes)
@@ -89,7 +91,14 @@ def set_bits_in_order(*, units: int, lanes: int, steps: int, event_bits: int = 1
             Assert(~track.tracked | reduce(or_, places)),
             Assert(((gone & ~head.fired) == 0) & ((store.count != 0) | (gone == 0))),
             # What was sent lies below what was not.
-            Assert((gone & ~(head.fired & ((head.fired & ~gone) - 1)[:lanes]) & (head.fired & ~gone).any().replicate(lanes)) == 0),
+            Assert(
+                (
+                    gone
+                    & ~(head.fired & ((head.fired & ~gone) - 1)[:lanes])
+                    & (head.fired & ~gone).any().replicate(lanes)
+                )
+                == 0
+            ),
         ]
 
     return build

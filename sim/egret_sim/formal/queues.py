@@ -127,9 +127,7 @@ def fifo_in_order(*, depth: int, width: int = 2) -> Build:
             Assert((first < far.depth) & (past < far.depth)),
             Assert(past == Mux(ring >= far.depth, ring - far.depth, ring)),
             beyond.eq(behind - near - late - later),
-            watch.address.eq(
-                Mux(first + beyond >= far.depth, first + beyond - far.depth, first + beyond)
-            ),
+            watch.address.eq(Mux(first + beyond >= far.depth, first + beyond - far.depth, first + beyond)),
         ]
         with m.If(track.tracked & ~in_output & (behind >= near)):
             with m.If(later & (behind == near)):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from amaranth.hdl import Assume, Module, Signal, signed, unsigned
+from amaranth.hdl import Assume, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
@@ -144,3 +144,20 @@ def link_keeps_rules(m: Module) -> None:
         Assume(~tap.strobe | (tap.token.kind == Kind.EVENT) | (tap.token.kind == Kind.TICK)),
         Assume(~(event & fired)),
     ]
+
+
+def scan_keeps_rules(m: Module) -> None:
+    """The logits' stream, where something becomes due only when what was due before has been sent."""
+    component = COMPONENTS[LogitScan]()
+    m.submodules.component = component
+    drive(m, component)
+    stream_rules(m, component.o, "o")
+    due = Value.cast(component.due)
+    pending, before = Signal(), Signal(len(due))
+    m.d.sync += before.eq(due)
+    with m.If(pending):
+        m.d.comb += [Assume(~component.closed), Assume(due == before)]
+    with m.If(component.closed):
+        m.d.sync += pending.eq(1)
+    with m.Elif(component.done):
+        m.d.sync += pending.eq(0)
