@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Fragment
+from amaranth.hdl import Fragment, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
@@ -16,7 +16,8 @@ from egru.errors import EgretError
 from .checker import streams_of
 from .run import tool
 
-_SCRIPT = "read_rtlil top.il; hierarchy -top top; proc; flatten; opt_clean; simplemap; opt_clean; write_json top.json"
+_SCRIPT = "read_rtlil top.il; hierarchy -top top; proc; flatten; opt_clean; simplemap; opt_clean; "
+    "write_json top.json"
 
 
 def ready_reaches_valid(component: wiring.Component) -> list[str]:
@@ -25,7 +26,7 @@ def ready_reaches_valid(component: wiring.Component) -> list[str]:
     Ways through a memory that is read without a clock count as ways; registers and clocked reads end one.
     """
     cells, bits = _netlist(component)
-    reached_by = defaultdict(list)
+    reached_by: defaultdict[int, list] = defaultdict(list)
     for cell in cells:
         inputs, outputs = _ways(cell)
         for bit in inputs:
@@ -63,9 +64,7 @@ def _netlist(component: wiring.Component) -> tuple[list[dict], dict[str, list]]:
 
 def _ports(component: wiring.Component) -> dict:
     ports = {}
-    for path, member, value in component.signature.flatten(component):
-        from amaranth.hdl import Value
-
+    for path, _, value in component.signature.flatten(component):
         ports["__".join(map(str, path))] = (Value.cast(value), None)
     return ports
 

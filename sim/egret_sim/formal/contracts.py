@@ -22,8 +22,14 @@ from egret_hw.neuron_update import NeuronUpdate
 
 @dataclass(frozen=True)
 class Watch:
-    """A look into a :class:`Ram` made by its contract: the word at `address`, and the word read but not yet
-    at the output."""
+    """A look into a :class:`Ram` made by its contract.
+
+    Attributes
+    ----------
+    address : where to look
+    word : what lies there
+    under_way : the word that was read and is not yet at the output
+    """
 
     address: Signal
     word: Signal
@@ -61,7 +67,7 @@ def watched(part: Ram) -> Watch:
         Signal(width, name="watch_word"),
         Signal(width, name="watch_under_way"),
     )
-    part.formal_watch = watch  # type: ignore[attr-defined]
+    part.formal_watch = watch
     return watch
 
 
@@ -103,8 +109,8 @@ def seen(part: PassingFifo) -> Items:
     """Ask the stand-in of `part` for a look inside."""
     width = Shape.cast(part.layout).width
     words = [Signal(width, name=f"item{place}") for place in range(part.depth + 1)]
-    part.formal_items = Items(words, Signal(range(part.depth + 2), name="items"))  # type: ignore[attr-defined]
-    return part.formal_items  # type: ignore[attr-defined]
+    part.formal_items = Items(words, Signal(range(part.depth + 2), name="items"))
+    return part.formal_items
 
 
 def any_rom(self: Rom, platform) -> Module:
@@ -131,9 +137,14 @@ def any_products(self: PairMultiplier, platform) -> Module:
     return m
 
 
-CONTRACT_RAM = {Ram: ram}
-CONTRACT_FIFO = {PassingFifo: fifo}
-ANY_DATA = {Ram: ram, Rom: any_rom, Multiplier: any_product, PairMultiplier: any_products}
+CONTRACT_RAM: dict[type, Callable] = {Ram: ram}
+CONTRACT_FIFO: dict[type, Callable] = {PassingFifo: fifo}
+ANY_DATA: dict[type, Callable] = {
+    Ram: ram,
+    Rom: any_rom,
+    Multiplier: any_product,
+    PairMultiplier: any_products,
+}
 """Control is proved for whatever data may come: weights, tables, products and states are arbitrary."""
 
 
@@ -153,7 +164,7 @@ def lanes(self: MacArray, platform) -> Module:
 
 
 def update(latency: int) -> Callable:
-    """A stand-in of :class:`NeuronUpdate` in which any unit may fire, with `latency` cycles to its results."""
+    """An update in which any unit may fire, with `latency` cycles from sums to results."""
 
     def elaborate(self: NeuronUpdate, platform) -> Module:
         m = Module()

@@ -17,7 +17,7 @@ from .queues import TrackedItem
 
 
 def set_bits_in_order(*, units: int, lanes: int, steps: int, event_bits: int = 1) -> Build:
-    """Events and ticks that leave are those that came in the update's results: none more, none twice, in order.
+    """Events and ticks that leave are those that came in the update's results: no other, in order.
 
     One bit of one result is chosen (or the tick of a step's last group), and how many events and ticks must
     leave before it is counted as they come. Induction, with the queues by their contract; the invariant says
@@ -141,7 +141,7 @@ def jobs_in_order(*, units: int, lanes: int, steps: int) -> Build:
         queue = _jobs_are_kinds(m, encoder, peek)
         token = encoder.o.payload
         track = TrackedItem(m, width=2, capacity=JOBS_DEPTH + 2)
-        border = Value.cast(token.kind) != Kind.EVENT.value
+        border = token.kind != Kind.EVENT
         track.follow(
             m,
             enters=encoder.jobs.valid & encoder.jobs.ready,

@@ -280,7 +280,7 @@ PROOFS: tuple[Proof, ...] = (
     ),
     Proof(
         name="tile/parts",
-        says="no product comes to a bank that is read; reads follow each other; own events always have a place",
+        says="no product comes to a bank that is read; reads do not overlap; own events have a place",
         parameters="1 unit, 3 lanes, any weights, tables and states; an update of 1 cycle",
         method=Bounded(16),
         build=parts_agree(units=1, lanes=3),

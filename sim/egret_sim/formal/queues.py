@@ -5,8 +5,8 @@ from amaranth.lib import data
 
 from egret_hw.fifo import PassingFifo
 
-from .contracts import watched
 from .checker import arbitrary, drive
+from .contracts import watched
 from .peek import Peek
 from .proof import Build
 
@@ -15,8 +15,8 @@ class TrackedItem:
     """One item on its way, chosen at an arbitrary moment, and how many are ahead of it.
 
     If, whichever item is chosen, it comes out unchanged once all that were ahead of it have come out, the
-    n-th item out is the n-th in. As nothing comes out of an empty queue (`total` counts what is inside), there
-    is nothing else.
+    n-th item out is the n-th in. Nothing comes out of an empty queue (`total` counts what is inside),
+    so there is nothing else.
 
     Attributes
     ----------

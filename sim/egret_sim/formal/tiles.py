@@ -74,8 +74,10 @@ def states_apart(*, units: int, lanes: int) -> Build:
 
 
 def never_stands_still(*, units: int, lanes: int, cycles: int) -> Build:
-    """A token that waits is taken, and a TICK that was taken comes out, `cycles` cycles after the last token
-    moved at the latest, if the next tile is never busy for more than :data:`PATIENCE` cycles."""
+    """While a token waits, or a TICK that was taken is not out, a token moves within `cycles` cycles.
+
+    The next tile keeps each token waiting for :data:`PATIENCE` cycles at most.
+    """
 
     def build(m: Module) -> None:
         dut = tile(lanes=lanes, units=units)
