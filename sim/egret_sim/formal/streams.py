@@ -11,6 +11,7 @@ from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
 from egret_hw.event_encoder import EventEncoder
 from egret_hw.fifo import PassingFifo
+from egret_hw.geometry import RowGeometry
 from egret_hw.link import ByteLink
 from egret_hw.logit_scan import LogitScan
 from egret_hw.readout import ReadoutTile
@@ -100,8 +101,12 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     TileScheduler: lambda: scheduler(streams=2, gate_first=True),
     WeightFetch: lambda: WeightFetch(rows=3, words=2, value=unsigned(2), banks=2),
     EventEncoder: lambda: EventEncoder(units=4, lanes=2, event_bits=1, steps=1),
-    ReadoutScheduler: lambda: readout().scheduler,
-    LogitScan: lambda: readout().scan,
+    ReadoutScheduler: lambda: ReadoutScheduler(
+        units=UNITS, value=unsigned(2), mode="mean", max_steps=3, streams=1
+    ),
+    LogitScan: lambda: LogitScan(
+        readout=image().readout, geometry=RowGeometry(positions=2, lanes=1), sum_bits=4, banks=2
+    ),
     ReadoutTile: readout,
     Tile: tile,
     Accelerator: accelerator,
