@@ -153,9 +153,15 @@ PROOFS: tuple[Proof, ...] = (
             method=Induction(2),
             build=fifo_in_order(depth=depth, width=1),
             twin=Twin(
-                "an item does not wait for those that are being read",
-                (Edit(PassingFifo, " & ~Cat(fetched[1:]).any()", ""),),
-                depth=16,
+                "an item that passes the block memory is stored there as well",
+                (
+                    Edit(
+                        PassingFifo,
+                        "storing = self.i.valid & ~full & ~straight",
+                        "storing = self.i.valid & ~full",
+                    ),
+                ),
+                depth=8,
             ),
             stand_ins=CONTRACT_RAM,
         )
