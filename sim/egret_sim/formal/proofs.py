@@ -25,7 +25,7 @@ from .queues import fifo_in_order
 from .scheduling import ticks_overtake_nothing
 from .streams import COMPONENTS, keeps_rules, link_keeps_rules, scan_keeps_rules
 from .sums import sums_are_sums
-from .tiles import never_stands_still, parts_agree, states_apart
+from .tiles import never_stands_still, parts_agree
 
 
 def _hasty(component: type[wiring.Component], depth: int) -> Twin:
@@ -294,15 +294,6 @@ PROOFS: tuple[Proof, ...] = (
             "a step closes while its rows are under way",
             (Edit(TileScheduler, "at_rest = self.lanes_empty & ~self.o.valid", "at_rest = Signal(init=1)"),),
         ),
-        stand_ins=tile_control(1),
-    ),
-    Proof(
-        name="tile/states",
-        says="no unit is in the update twice, so no state is read while it is written",
-        parameters="as tile/parts; a token always waits and is taken at once",
-        method=Bounded(28),
-        build=states_apart(units=1, lanes=3),
-        twin=Twin("a step does not wait for the update before it", (_NO_TICK_GUARD,)),
         stand_ins=tile_control(1),
     ),
     Proof(

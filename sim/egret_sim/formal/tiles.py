@@ -1,6 +1,6 @@
 """A small complete tile: its parts keep what they promise each other, and it never comes to a standstill."""
 
-from amaranth.asserts import AnyConst, AnySeq
+from amaranth.asserts import AnySeq
 from amaranth.hdl import Assert, Assume, Module, Signal, Value
 
 from egret_hw.accumulator import ASK_LATENCY, SUM_LATENCY, TAG_AHEAD
@@ -50,29 +50,6 @@ def parts_agree(*, units: int, lanes: int) -> Build:
     return build
 
 
-def states_apart(*, units: int, lanes: int) -> Build:
-    """No unit is in the update twice: so no state is read in the cycle in which it is written, nor before.
-
-    A token always waits in front of the tile, and the next tile takes each at once: that brings steps as
-    close together as they come, and a solver sees more of them.
-    """
-
-    def build(m: Module) -> None:
-        dut = tile(lanes=lanes, units=units)
-        _driven(m, dut, eager=True)
-        update = dut.update
-        address = Signal.like(update.result_address)
-        m.d.comb += address.eq(AnyConst(len(address)))
-        inside = Signal()
-        with m.If(update.strobe & (update.group == address)):
-            m.d.comb += Assert(~inside)
-            m.d.sync += inside.eq(1)
-        with m.Elif(update.result_strobe & (update.result_address == address)):
-            m.d.sync += inside.eq(0)
-
-    return build
-
-
 def never_stands_still(*, units: int, lanes: int, cycles: int) -> Build:
     """While a token waits, or a TICK that was taken is not out, a token moves within `cycles` cycles.
 
@@ -96,7 +73,7 @@ def never_stands_still(*, units: int, lanes: int, cycles: int) -> Build:
     return build
 
 
-def _driven(m: Module, dut: Tile, *, eager: bool = False) -> Peek:
+def _driven(m: Module, dut: Tile) -> Peek:
     """Any sequences of tokens in, and a next tile that takes them soon."""
     peek = Peek(m, "tile", dut)
     drive_stream(m, dut.i, "i")
@@ -107,8 +84,6 @@ def _driven(m: Module, dut: Tile, *, eager: bool = False) -> Peek:
         m.d.sync += waited.eq(waited + 1)
     with m.Else():
         m.d.sync += waited.eq(0)
-    if eager:
-        m.d.comb += [Assume(dut.i.valid), Assume(dut.o.ready)]
     kind = dut.i.payload.kind
     after_tick = Signal()
     with m.If(dut.i.valid & dut.i.ready):
