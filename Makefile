@@ -24,7 +24,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim fuzz coverage sim-full bitstream faults bench bench-fpga lint format doctor clean help
+.PHONY: all setup test sim formal fuzz coverage sim-full bitstream faults bench bench-fpga lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "egret: $$tool is needed (on Debian: apt-get install $$tool)" >&2; exit 2; }; done
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV) \
 	  || { echo "egret: '$(PYTHON) -m venv' failed (on Debian: apt-get install python3-venv)" >&2; exit 2; }
-	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,sim,build,bench,dev]'
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,sim,formal,build,bench,dev]'
 	@touch $@
 
 test: setup ## all tests
@@ -62,6 +62,9 @@ fuzz: setup ## random accelerators against the integer model: N=configurations S
 
 coverage: setup ## the same, with cover points, lines and toggles counted: N=configurations SEED=n
 	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED) --steps 500 --code-coverage --task digits --task har
+
+formal: setup ## proofs of the components, each with a planted bug that it must find (minutes): ONLY=name
+	$(EGRET) formal --jobs $(JOBS) $(foreach name,$(ONLY),--only $(name))
 
 bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
 	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)
