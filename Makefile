@@ -24,7 +24,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim bitstream faults bench bench-fpga lint format doctor clean help
+.PHONY: all setup test sim fuzz coverage sim-full bitstream faults bench bench-fpga lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -53,6 +53,15 @@ ifeq ($(origin TASK),file)
 else
 	$(EGRET) simulate --task $(TASK) --samples $(SAMPLES) --seed $(SEED)
 endif
+
+sim-full: setup ## whole test sets through the RTL (minutes): TASK=name; without TASK, all shipped networks
+	$(EGRET) sim-full $(if $(filter file,$(origin TASK)),,--task $(TASK)) --seed $(SEED)
+
+fuzz: setup ## random accelerators against the integer model: N=configurations SEED=n
+	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED)
+
+coverage: setup ## the same, with cover points, lines and toggles counted: N=configurations SEED=n
+	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED) --steps 500 --code-coverage
 
 bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
 	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)

@@ -25,6 +25,7 @@ class Accelerator(wiring.Component):
     logits : Out, stream of tokens: C logits with ascending index, then TICK (mode "every") or END
     tap{k} : Out, what layer k sends on, for an observer
     counters{k} : Out, layer k's performance counters
+    load{k} : In, stream of words of weights for layer k, only if the configuration says weights="loaded"
     fault : Out, with protection only: :func:`~egret_hw.protection.fault_layout`
     """
 
@@ -38,6 +39,8 @@ class Accelerator(wiring.Component):
                 update_lanes=update,
                 queue_depth=self.config.queue_depth,
                 streams=self.config.streams,
+                loaded=self.config.loaded,
+                compact=self.config.compact,
             )
             for layer, lanes, update in zip(
                 image.layers, self.config.lanes, self.config.update_lanes, strict=True
@@ -49,6 +52,7 @@ class Accelerator(wiring.Component):
             lanes=self.config.readout_lanes,
             queue_depth=self.config.queue_depth,
             streams=self.config.streams,
+            compact=self.config.compact,
         )
         members = {
             "events": In(stream.Signature(self.tiles[0].i.payload.shape())),
@@ -57,6 +61,8 @@ class Accelerator(wiring.Component):
         for number, tile in enumerate(self.tiles):
             members[f"tap{number}"] = Out(tap_signature(tile.o.payload.shape()))
             members[f"counters{number}"] = Out(counters_layout())
+            if tile.loaded:
+                members[f"load{number}"] = In(stream.Signature(tile.load_layout))
         self.protected = self.config.protection != NONE
         if self.protected:
             members["fault"] = Out(fault_layout())
@@ -72,6 +78,8 @@ class Accelerator(wiring.Component):
             tap = getattr(self, f"tap{number}")
             m.d.comb += [tap.strobe.eq(tile.o.valid & tile.o.ready), tap.token.eq(tile.o.payload)]
             m.d.comb += getattr(self, f"counters{number}").eq(tile.counters)
+            if tile.loaded:
+                connect(m, flipped(getattr(self, f"load{number}")), tile.load)
             upstream = tile.o
         m.submodules.readout = guard.elaborated(self.readout, platform) if guard else self.readout
         connect(m, upstream, self.readout.i)

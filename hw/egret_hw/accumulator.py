@@ -13,11 +13,8 @@ from .stream import index_shape
 TAG_AHEAD = 1
 """Cycles by which a product's tag comes before the product."""
 
-SUM_LATENCY = -2
-"""Cycles from a product until its step may be called closed."""
-
-ASK_LATENCY = 3
-"""Cycles from then until a reader asks, at the earliest."""
+SUM_LATENCY = 1
+"""Cycles from a product until a reader may ask for its sum."""
 
 SUM_READ_LATENCY = 2
 """Cycles from `read_slot` to `sum`."""

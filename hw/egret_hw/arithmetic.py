@@ -19,6 +19,15 @@ def half(shift: int) -> int:
     return 1 << (shift - 1) if shift > 0 else 0
 
 
+def times(value: Value, factor: int) -> Value:
+    """Unsigned `value * factor`, factor >= 1, as shifts and adds, since an address is not worth a block."""
+    terms = [value.shift_left(bit) for bit in range(factor.bit_length()) if factor >> bit & 1]
+    total = terms[0]
+    for term in terms[1:]:
+        total = (total + term)[: len(value) + factor.bit_length()]
+    return total
+
+
 def pipe(m: Module, value: Value, name: str, stages: int = 1) -> Signal:
     """`value`, `stages` cycles later, in data-path registers without reset."""
     for stage in range(stages):

@@ -17,11 +17,11 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from .accumulator import SUM_LATENCY
 from .event_encoder import JOBS_DEPTH
 from .fifo import _NEAR_DEPTH
 from .geometry import LayerGeometry, RowGeometry
-from .mac_array import PRODUCT_LATENCY
+from .logit_scan import ASK_LATENCY
+from .mac_array import close_latency
 from .memory import READ_LATENCY
 from .multiplier import MULTIPLY_LATENCY
 from .neuron_update import NeuronUpdate
@@ -31,8 +31,9 @@ from .sum_gather import GATHER_LATENCY, START_LATENCY, SumGather
 
 EVENT, TICK, END, PASS = (kind.value for kind in (Kind.EVENT, Kind.TICK, Kind.END, Kind.PASS))
 
-#: Cycles from a border behind the weight fetch until the sums of its step may be read.
-CLOSE_LATENCY = PRODUCT_LATENCY + SUM_LATENCY - 1
+#: Cycles from a border behind the weight fetch until its step counts as closed.
+CLOSE_LATENCY = close_latency(START_LATENCY)
+READOUT_CLOSE_LATENCY = close_latency(ASK_LATENCY)
 #: Cycles from a class's turn to its logit at the output, through a register and a queue.
 LOGIT_LATENCY = READ_LATENCY + MULTIPLY_LATENCY + 1 + 1
 
@@ -180,8 +181,8 @@ class UpdateTiming:
         # The component is only looked at, not built; Amaranth is told so in this file's first line.
         gather = SumGather(geometry=geometry, units=update_lanes, sum_bits=1, streams=1)
         groups, reads = gather.groups, gather.reads
-        ahead = START_LATENCY + (0 if gather.overlapped else reads - 2)
-        read = START_LATENCY + (groups + 1 if gather.overlapped else groups * reads)
+        ahead = START_LATENCY + (0 if gather.pipelined else reads - 2)
+        read = START_LATENCY + gather.done_read + 1
         return cls(groups, reads, ahead + GATHER_LATENCY, read)
 
 
@@ -523,7 +524,7 @@ class ReadoutModel:
                 self.input_events += 1
             elif kind == END or (kind == TICK and self._every):
                 at = max(at, lanes.empty_from, sent_from, ticked + 1)
-                closing = lanes.border(at) + CLOSE_LATENCY + 1
+                closing = lanes.border(at) + READOUT_CLOSE_LATENCY + 1
                 lanes.ask(at, row=False)
                 if kind == TICK or not self._every:  # logits go before it
                     closing += self._classes + LOGIT_LATENCY

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .arithmetic import times
 from .fifo import PassingFifo
 from .neuron_update import result_layout
 from .protection import active_guard
@@ -33,6 +34,7 @@ class EventEncoder(wiring.Component):
     ----------
     units, lanes, event_bits : N, P and payload width
     steps : steps that may be closed before the TICK of the first of them is taken
+    small : queues that take little room, see :class:`~egret_hw.fifo.PassingFifo`
 
     Members
     -------
@@ -44,7 +46,8 @@ class EventEncoder(wiring.Component):
     done : Out, 1 = a step's TICK has gone to the output
     """
 
-    def __init__(self, *, units: int, lanes: int, event_bits: int, steps: int):
+    def __init__(self, *, units: int, lanes: int, event_bits: int, steps: int, small: bool = False):
+        self.small = small
         self.units = units
         self.lanes = lanes
         self.groups = -(-units // lanes)
@@ -64,7 +67,11 @@ class EventEncoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.groups = store = PassingFifo(self.result_layout, depth=self.depth)
+        # Whether a group is the last one follows from its number.
+        stored = data.StructLayout(
+            {name: field.shape for name, field in self.result_layout if name != "last" or not self.small}
+        )
+        m.submodules.groups = store = PassingFifo(stored, depth=self.depth, small=self.small)
         # Whether a job is a TICK is worked out on its way in.
         waiting = data.StructLayout({"kind": Kind, "tick": 1})
         m.submodules.jobs = jobs = PassingFifo(waiting, depth=JOBS_DEPTH)
@@ -73,30 +80,32 @@ class EventEncoder(wiring.Component):
             jobs.i.payload.tick.eq(self.jobs.payload.kind == Kind.TICK),
             jobs.i.valid.eq(self.jobs.valid),
             self.jobs.ready.eq(jobs.i.ready),
-            store.i.payload.eq(self.result),
+            *[getattr(store.i.payload, name).eq(getattr(self.result, name)) for name, _ in stored],
             store.i.valid.eq(self.result_strobe & (self.result.fired.any() | self.result.last)),
         ]
         group, job = store.o.payload, jobs.o.payload.kind
+        last = (group.group == self.groups - 1) if self.small else group.last
 
         # Units of the group at the head of the store that were sent.
         gone = Signal(self.lanes)
         left = Signal(self.lanes)
         lowest = Signal(index_shape(self.lanes))
+        value = Signal(self.o.payload.value.shape())
         m.d.comb += left.eq(group.fired & ~gone)
         for lane in reversed(range(self.lanes)):
             with m.If(left[lane]):
-                m.d.comb += lowest.eq(lane)
+                m.d.comb += [lowest.eq(lane), value.eq(group["values"][lane])]
 
         working = jobs.o.valid & jobs.o.payload.tick & store.o.valid
         event = working & left.any()
-        tick = working & ~left.any() & group.last
+        tick = working & ~left.any() & last
         border = jobs.o.valid & ~jobs.o.payload.tick
 
         free = ~self.o.valid | self.o.ready
         token = {
             "kind": Mux(event, Kind.EVENT, job),
-            "index": group.group * self.lanes + lowest,
-            "value": group["values"][lowest] if self.lanes > 1 else group["values"][0],
+            "index": times(group.group, self.lanes) + lowest,
+            "value": value,
         }
         if guard := active_guard():
             guard.fields(m, "token", self.o.payload, token, when=free, valid=self.o.valid)
@@ -114,10 +123,10 @@ class EventEncoder(wiring.Component):
         # A group leaves with its last event, or with its tick; one without either is not in the store.
         one_left = (left & (left - 1)[: self.lanes]) == 0 if self.lanes > 1 else 1
         # What is ready does not look at its own `valid`.
-        stays = left.any() & ~(one_left & ~group.last)
+        stays = left.any() & ~(one_left & ~last)
         m.d.comb += [
             store.o.ready.eq(free & jobs.o.valid & jobs.o.payload.tick & ~stays),
-            jobs.o.ready.eq(free & (~jobs.o.payload.tick | (store.o.valid & ~left.any() & group.last))),
+            jobs.o.ready.eq(free & (~jobs.o.payload.tick | (store.o.valid & ~left.any() & last))),
         ]
         with m.If(free & working):
             m.d.sync += gone.eq(Mux(stays, gone | (left & ~(left - 1)[: self.lanes]), 0))

@@ -6,12 +6,17 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .arithmetic import strobe_pipe
+from .blocks.family import ICE40, family_of
 from .memory import READ_LATENCY, Ram
 from .protection import active_guard, parity_layout
 from .stream import index_shape
 
+#: Items in registers, in the small form.
+_SMALL_NEAR_DEPTH = 2
 #: Items in distributed memory, right behind the output: as many as its primitives hold anyway.
 _NEAR_DEPTH = 16
+#: Items up to which a small queue is all registers.
+_SMALL_DEPTH = 8
 
 
 class PassingFifo(wiring.Component):
@@ -21,8 +26,11 @@ class PassingFifo(wiring.Component):
     does in a cycle reaches neither the block memory nor the writer in that cycle, so long queues and chains
     of them stay fast.
 
-    Latency: one cycle when empty. Throughput: one item per cycle in and out. It holds `depth` items and one
-    at its output; when full it is not ready, so nothing is lost.
+    With `small` the near items are two, or all of a queue of up to 8; they are meant for registers.
+
+    Latency: one cycle when empty. Throughput: one item per cycle in and out; of a deep queue with `small` one
+    in three cycles where items wait. It holds `depth` items and one at its output; when full it is not ready,
+    so nothing is lost.
 
     Parameters
     ----------
@@ -36,11 +44,12 @@ class PassingFifo(wiring.Component):
     roomy : Out, 1 = half of the places in distributed memory are free
     """
 
-    def __init__(self, layout: data.Layout, *, depth: int, guarded: bool = True):
+    def __init__(self, layout: data.Layout, *, depth: int, small: bool = False, guarded: bool = True):
         if depth < 1:
             raise ValueError(f"depth must be 1 or more, not {depth}")
         self.layout = layout
         self.depth = depth
+        self.small = small
         self.guarded = guarded
         super().__init__(
             {"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout)), "roomy": Out(1)}
@@ -50,33 +59,40 @@ class PassingFifo(wiring.Component):
         guard = active_guard()
         if guard and self.guarded:
             items = parity_layout(self.layout)
-            return guard.queue(self, PassingFifo(items, depth=self.depth, guarded=False))
+            return guard.queue(self, PassingFifo(items, depth=self.depth, small=self.small, guarded=False))
         m = Module()
         width = Shape.cast(self.layout).width
-        deep = self.depth > _NEAR_DEPTH
-        places = min(self.depth, _NEAR_DEPTH)
+        near_depth = _NEAR_DEPTH
+        if self.small and self.depth > _SMALL_DEPTH:
+            near_depth = _SMALL_NEAR_DEPTH
+        deep = self.depth > near_depth
+        places = min(self.depth, near_depth)
+        # iCE40 has no distributed memory: what synthesis finds there is registers.
+        style = {} if family_of(platform) == ICE40 else {"ram_style": "distributed"}
         # One bit for each place, the lowest ones set: whatever is asked of the level is a register.
         taken = Signal(places)
         some = taken[0]
-        near = memory.Memory(
-            shape=width, depth=max(2, 1 << ceil_log2(places)), init=[], attrs={"ram_style": "distributed"}
-        )
+        near = memory.Memory(shape=width, depth=max(2, 1 << ceil_log2(places)), init=[], attrs=style)
         m.submodules.near = near
         write_port, read_port = near.write_port(), near.read_port(domain="comb")
         m.d.comb += self.roomy.eq(~taken[places // 2])
         arriving, arrives = Value.cast(self.i.payload), self.i.valid  # what is next behind the near items
 
         if deep:
-            depth = self.depth - _NEAR_DEPTH // 2  # near items beyond that are reads under way
+            depth = self.depth - near_depth // 2  # near items beyond that are reads under way
             m.submodules.far = far = Ram(shape=width, depth=depth, guarded=False)
-            write, read = Signal(index_shape(depth)), Signal(index_shape(depth))
+            write = Signal(index_shape(depth), name="far_write")
+            read = Signal(index_shape(depth), name="far_read")
             waiting = Signal(range(depth + 1))  # in the block memory
-            any_waiting, full = Signal(), Signal()
-            fetching = self.roomy & any_waiting
-            fetched = [fetching]
+            any_waiting, full = Signal(name="any_waiting"), Signal(name="full")
+            fetching = Signal(name="fetching")
+            fetched: list[Value] = [fetching]
             for age in range(READ_LATENCY):
                 fetched.append(strobe_pipe(m, fetched[-1], f"fetched_{age + 1}", 1))
-            straight = self.roomy & ~any_waiting & ~Cat(fetched[1:]).any()
+            under_way = Cat(fetched[1:]).any()
+            # Two places are room for one item: it comes before the next one is fetched.
+            m.d.comb += fetching.eq(self.roomy & any_waiting & (~under_way if self.small else 1))
+            straight = self.roomy & ~any_waiting & ~under_way
             storing = self.i.valid & ~full & ~straight
             m.d.comb += [
                 far.write_data.eq(self.i.payload),
@@ -108,7 +124,8 @@ class PassingFifo(wiring.Component):
         m.d.comb += falling.eq(self.o.ready)
         with m.If(pushing != popping):
             m.d.sync += taken.eq(Mux(falling, taken >> 1, Cat(1, taken)))
-        write_place, read_place = Signal.like(write_port.addr), Signal.like(write_port.addr)
+        write_place = Signal.like(write_port.addr, name="write_place")
+        read_place = Signal.like(write_port.addr, name="read_place")
         with m.If(pushing):
             m.d.sync += write_place.eq(write_place + 1)
         with m.If(popping):

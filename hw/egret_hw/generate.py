@@ -62,6 +62,8 @@ def describe(accelerator: Accelerator) -> dict[str, Any]:
         "logits": {"kind": "stream", "direction": "out", **_fields(accelerator.logits.payload.shape())},
     }
     for number, tile in enumerate(accelerator.tiles):
+        if tile.loaded:
+            ports[f"load{number}"] = {"kind": "stream", "direction": "in", **_fields(tile.load_layout)}
         ports[f"tap{number}"] = {"kind": "tap", "direction": "out", **_fields(tile.o.payload.shape())}
         ports[f"counters{number}"] = {
             "kind": "counters",

@@ -1,17 +1,33 @@
 """Tokens over a line of bytes: what connects the accelerator to a host."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Mux, Shape, ShapeLike, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from egret_hw.link_protocol import MESSAGE_BYTES, RECEIVE_BUFFER_BYTES, Flag, Source
+from egret_hw.counters import COUNTER_BITS
+from egret_hw.link_protocol import (
+    CHECKSUM,
+    MESSAGE_BYTES,
+    RECEIVE_BUFFER_BYTES,
+    TOKEN_BYTES,
+    Flag,
+    Request,
+    Source,
+)
 from egret_hw.stream import Kind, tap_signature, token_layout, token_stream
 
 __all__ = ["ByteLink"]
 
 _VALUE_BITS = 8 * (MESSAGE_BYTES - 3)
 _KINDS = len(Kind)
+
+
+def _answer_layout() -> data.StructLayout:
+    """What a request is answered with."""
+    return data.StructLayout({"source": 4, "index": 16, "value": COUNTER_BITS})
 
 
 class ByteLink(wiring.Component):
@@ -43,6 +59,16 @@ class ByteLink(wiring.Component):
     event_depth : int or None
         Tokens of the last layer held for the host, at least 2 x (units + 1): two steps may then be under
         way at once. By default the next power of two, at least 512 (one block RAM).
+    loads : sequence of (StructLayout, int)
+        Of each layer, what loads its weights (:attr:`egret_hw.tile.Tile.load_layout`), and how many words
+        there are; empty if the weights are fixed.
+    counters : int
+        Performance counters that a host may ask for.
+
+    Attributes
+    ----------
+    word_bytes : int
+        Bytes of a word in a LOAD token: those of the widest layer.
 
     Members
     -------
@@ -60,6 +86,10 @@ class ByteLink(wiring.Component):
         From the readout.
     tap : In(tap_signature(token_layout(units, unit_value)))
         The last layer's output tokens, as they pass.
+    load{k} : Out(stream.Signature(loads[k]))
+        Words of weights for layer k.
+    counters : In(COUNTER_BITS * counters)
+        What was counted, the first counter lowest; only if there are any.
 
     Raises
     ------
@@ -78,6 +108,8 @@ class ByteLink(wiring.Component):
         logit_value: ShapeLike,
         receive_depth: int = RECEIVE_BUFFER_BYTES,
         event_depth: int | None = None,
+        loads: Sequence[tuple[data.StructLayout, int]] = (),
+        counters: int = 0,
     ) -> None:
         for name, size in (("inputs", inputs), ("units", units), ("classes", classes)):
             if not 1 <= size <= 1 << 16:
@@ -105,6 +137,15 @@ class ByteLink(wiring.Component):
         self.classes = classes
         self.receive_depth = receive_depth
         self.event_depth = event_depth
+        self.loads = [layout for layout, _ in loads]
+        self.load_words = [words for _, words in loads]
+        self.counter_count = counters
+        self.word_bytes = max((-(-load["word"].width // 8) for load in self.loads), default=0)
+        members: dict = {
+            f"load{number}": Out(stream.Signature(load)) for number, load in enumerate(self.loads)
+        }
+        if counters:
+            members["counters"] = In(COUNTER_BITS * counters)
         super().__init__(
             {
                 "received": In(stream.Signature(8)),
@@ -115,6 +156,7 @@ class ByteLink(wiring.Component):
                 "events": Out(token_stream(inputs, input_value)),
                 "logits": In(token_stream(classes, logit_value)),
                 "tap": In(tap_signature(token_layout(units, unit_value))),
+                **members,
             }
         )
 
@@ -122,13 +164,14 @@ class ByteLink(wiring.Component):
         m = Module()
         set_flags = Signal(len(Flag))
         room = Signal()
-        self._elaborate_reader(m, set_flags, room)
+        answer = stream.Signature(_answer_layout()).create()
+        self._elaborate_reader(m, set_flags, room, answer)
         event_buffer = self._elaborate_event_buffer(m, room)
-        self._elaborate_writer(m, set_flags, event_buffer)
+        self._elaborate_writer(m, set_flags, event_buffer, answer)
         return m
 
-    def _elaborate_reader(self, m: Module, set_flags: Signal, room: Signal) -> None:
-        """Bytes to tokens; a TICK or END waits for `room`."""
+    def _elaborate_reader(self, m: Module, set_flags: Signal, room: Signal, answer: stream.Interface) -> None:
+        """Bytes to tokens; a TICK or END waits for `room`, and what asks for an answer for its turn."""
         m.submodules.receive_buffer = buffer = SyncFIFOBuffered(width=8, depth=self.receive_depth)
         wiring.connect(m, wiring.flipped(self.received), buffer.w_stream)
         byte = buffer.r_stream
@@ -136,7 +179,10 @@ class ByteLink(wiring.Component):
         token = Signal(data.StructLayout({"kind": 8, "index": 16, "value": 8}))
         raw = token.as_value()
         position = Signal(range(5))  # bytes of the token held; 4 is a whole token
-        kind_is_bad = byte.payload >= _KINDS
+        requests = [Request.LOAD, Request.CHECK] if self.loads else []
+        requests += [Request.COUNTER] if self.counter_count else []
+        known = Cat(byte.payload == request.value for request in requests).any() if requests else 0
+        kind_is_bad = ~((byte.payload < _KINDS) | known)
 
         # The value as the network's format sees it; equal to the byte unless the byte does not fit.
         value = Signal(self.input_value)
@@ -148,7 +194,21 @@ class ByteLink(wiring.Component):
 
         bad_kind = Signal()
         bad_event = Signal()
-        with m.If(position == 4):
+        bad_request = Signal()
+        whole, taken = Signal(), Signal()  # a token is held; a byte is taken
+        word_whole = Signal()
+        m.d.comb += whole.eq(position == TOKEN_BYTES)
+        if self.loads:
+            self._elaborate_loads(m, token, position, word_whole, taken, bad_request, answer)
+        if self.counter_count:
+            self._elaborate_counters(m, token, whole, bad_request, answer)
+        loading = whole & (token.kind == Request.LOAD) if self.loads else 0
+        with m.If(loading & ~word_whole):
+            m.d.comb += byte.ready.eq(1)
+        with m.Elif(whole & (token.kind >= _KINDS)):  # a request, which is through or has to wait
+            with m.If(word_whole | answer.ready | bad_request):
+                m.d.sync += position.eq(0)
+        with m.Elif(whole):
             with m.If(event_is_bad):
                 m.d.comb += bad_event.eq(1)
                 m.d.sync += position.eq(0)
@@ -177,8 +237,81 @@ class ByteLink(wiring.Component):
             | Mux(bad_event, Flag.BAD_EVENT, 0)
             | Mux(self.overflow, Flag.OVERFLOW, 0)
             | Mux(self.framing_error, Flag.FRAMING, 0)
+            | Mux(bad_request, Flag.BAD_REQUEST, 0)
             | Mux(self.fault & ~known_fault, Flag.FAULT, 0)
         )
+        m.d.comb += taken.eq(byte.valid & byte.ready)
+
+    def _elaborate_loads(
+        self,
+        m: Module,
+        token,
+        position: Signal,
+        word_whole: Signal,
+        taken: Signal,
+        bad_request: Signal,
+        answer: stream.Interface,
+    ) -> None:
+        """The word behind a LOAD token, and the account of what was loaded."""
+        byte = m.submodules.receive_buffer.r_stream.payload
+        whole = position == TOKEN_BYTES
+        word = Signal(8 * self.word_bytes)
+        held = Signal(range(self.word_bytes + 1))  # bytes of it
+        m.d.comb += word_whole.eq(whole & (token.kind == Request.LOAD) & (held == self.word_bytes))
+        with m.If(whole & taken):
+            m.d.sync += [word.eq(Cat(word[8:], byte)), held.eq(held + 1)]
+
+        written = Signal(16)
+        there = Signal()
+        for number, layout in enumerate(self.loads):
+            load = getattr(self, f"load{number}")
+            mine = (token.value == number) & (token.index < self.load_words[number])
+            m.d.comb += [
+                load.payload.address.eq(token.index),
+                load.payload.word.eq(word[: layout["word"].width]),
+                load.valid.eq(word_whole & mine),
+            ]
+            with m.If(mine):
+                m.d.comb += there.eq(1)
+        with m.If(word_whole):
+            m.d.sync += [held.eq(0), written.eq(written + there)]
+            m.d.comb += bad_request.eq(~there)
+
+        # Of all bytes from a LOAD's first one on.
+        m.submodules.checksum = checksum = CHECKSUM.create()
+        in_load = Signal()
+        begins = position == 0
+        with m.If(taken & begins):
+            m.d.sync += in_load.eq(byte == Request.LOAD)
+        m.d.comb += [
+            checksum.data.eq(byte),
+            checksum.valid.eq(taken & Mux(begins, byte == Request.LOAD, in_load)),
+        ]
+        with m.If(whole & (token.kind == Request.CHECK)):
+            m.d.comb += [
+                answer.valid.eq(1),
+                answer.payload.source.eq(Source.WEIGHTS),
+                answer.payload.index.eq(written),
+                answer.payload.value.eq(checksum.crc),
+                checksum.start.eq(answer.ready),
+            ]
+            with m.If(answer.ready):
+                m.d.sync += written.eq(0)
+
+    def _elaborate_counters(
+        self, m: Module, token, whole: Signal, bad_request: Signal, answer: stream.Interface
+    ) -> None:
+        """The counter that a COUNTER token asks for."""
+        with m.If(whole & (token.kind == Request.COUNTER)):
+            with m.If(token.index < self.counter_count):
+                m.d.comb += [
+                    answer.valid.eq(1),
+                    answer.payload.source.eq(Source.COUNTERS),
+                    answer.payload.index.eq(token.index),
+                    answer.payload.value.eq(self.counters.word_select(token.index, COUNTER_BITS)),
+                ]
+            with m.Else():
+                m.d.comb += bad_request.eq(1)
 
     def _elaborate_event_buffer(self, m: Module, room: Signal) -> stream.Interface:
         """The last layer's tokens, and the account of their places.
@@ -215,8 +348,10 @@ class ByteLink(wiring.Component):
 
         return buffer.r_stream
 
-    def _elaborate_writer(self, m: Module, set_flags: Signal, event_buffer: stream.Interface) -> None:
-        """Messages to bytes. Status goes first, then logits: they are few, so events still get through."""
+    def _elaborate_writer(
+        self, m: Module, set_flags: Signal, event_buffer: stream.Interface, answer: stream.Interface
+    ) -> None:
+        """Messages to bytes. Status and answers go first, then logits: few, so events still get through."""
         message = Signal(
             data.StructLayout({"kind": 4, "source": 4, "index": 16, "value": signed(_VALUE_BITS)})
         )
@@ -247,6 +382,15 @@ class ByteLink(wiring.Component):
                     message.index.eq(0),
                     message.value.eq(flags),
                     flags.eq(set_flags),
+                    bytes_left.eq(MESSAGE_BYTES),
+                ]
+            with m.Elif(answer.valid):
+                m.d.comb += answer.ready.eq(1)
+                m.d.sync += [
+                    message.source.eq(answer.payload.source),
+                    message.kind.eq(0),
+                    message.index.eq(answer.payload.index),
+                    message.value.eq(answer.payload.value),
                     bytes_left.eq(MESSAGE_BYTES),
                 ]
             with m.Elif(self.logits.valid):

@@ -1,6 +1,6 @@
 """Sends the logits once their sums are complete."""
 
-from amaranth.hdl import Array, Module, Mux, Shape, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +8,7 @@ from egru.image import Readout
 
 from .accumulator import SUM_READ_LATENCY
 from .arithmetic import pipe, strobe_pipe
+from .block_sums import BLOCK_SUM_READ_LATENCY, HOLD_LATENCY
 from .fifo import PassingFifo
 from .geometry import RowGeometry
 from .memory import READ_LATENCY, Rom
@@ -17,6 +18,9 @@ from .stream import Kind, index_shape, token_layout
 from .widths import signed_bits
 
 _SLOT_LATENCY = 2  # from a class's turn to the address in its lane
+ASK_LATENCY = 1 + _SLOT_LATENCY
+"""Cycles from `closed` to the first address."""
+
 _IN_FLIGHT = READ_LATENCY + MULTIPLY_LATENCY + 2
 
 
@@ -25,7 +29,8 @@ class LogitScan(wiring.Component):
 
     Source: docs/numerics.md, section 5.
 
-    A logit is sum + bias * steps. Throughput: a logit per cycle while the stream is ready.
+    A logit is sum + bias * steps. Throughput: a logit per cycle while the stream is ready; in the compact
+    form one at a time, each with a cycle of the lanes.
 
     Parameters
     ----------
@@ -33,9 +38,11 @@ class LogitScan(wiring.Component):
     geometry : of its rows
     sum_bits : width of the sums
     banks : banks of sums
+    compact : the sums lie in block memory, whose only port to read belongs to products, too
 
     Members
     -------
+    hold : Out, 1 = no word of weights may go out in this cycle
     closed : In, 1 = the sums of what is due are complete
     due : In, from the scheduler
     reading, read_bank, read_slots, lane_sums : to and from :class:`~egret_hw.mac_array.MacArray`
@@ -43,7 +50,10 @@ class LogitScan(wiring.Component):
     done : Out, 1 = the closing token was taken
     """
 
-    def __init__(self, *, readout: Readout, geometry: RowGeometry, sum_bits: int, banks: int):
+    def __init__(
+        self, *, readout: Readout, geometry: RowGeometry, sum_bits: int, banks: int, compact: bool = False
+    ):
+        self.compact = compact
         self.readout = readout
         self.geometry = geometry
         spec = readout.spec
@@ -54,11 +64,12 @@ class LogitScan(wiring.Component):
         self.sum_shape = signed(sum_bits)
         self.logit = signed(max(sum_bits, signed_bits(largest_bias * spec.max_steps)) + 1)
         self.entry = data.StructLayout({"index": index_shape(self.classes), "value": self.logit})
-        self.waiting = 2 * _IN_FLIGHT  # logits that wait at most
+        self.waiting = 1 if self.compact else 2 * _IN_FLIGHT  # logits that wait at most
         super().__init__(
             {
                 "closed": In(1),
                 "due": In(due_layout(banks=banks, max_steps=spec.max_steps)),
+                "hold": Out(1),
                 "reading": Out(1),
                 "read_bank": Out(index_shape(banks)),
                 "read_slots": Out(data.ArrayLayout(index_shape(geometry.words), geometry.lanes)),
@@ -71,14 +82,21 @@ class LogitScan(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes = self.geometry.lanes
-        m.submodules.queue = queue = PassingFifo(self.entry, depth=self.waiting)
+        m.submodules.queue = queue = PassingFifo(self.entry, depth=self.waiting, small=self.compact)
+        slot_latency = HOLD_LATENCY if self.compact else _SLOT_LATENCY
+        sum_latency = BLOCK_SUM_READ_LATENCY if self.compact else SUM_READ_LATENCY
 
         # The class to read: lane `lane` of word `word`. A read begins only if there is room for all that is
         # under way.
         active = Signal()
         class_ = Signal(index_shape(self.classes))
         lane, word = Signal(index_shape(lanes)), Signal(index_shape(self.geometry.words))
-        begin = active & queue.roomy
+        begin = Signal()
+        strobes: list[Value] = [begin]
+        for age in range(READ_LATENCY + MULTIPLY_LATENCY + 1):
+            strobes.append(strobe_pipe(m, strobes[-1], f"strobe{age}", 1))
+        room = ~Cat(strobes[1:]).any() & ~queue.o.valid if self.compact else queue.roomy
+        m.d.comb += begin.eq(active & room)
         last_class = class_ == self.classes - 1
         with m.If(self.closed & self.due.scan):
             m.d.sync += [active.eq(1), class_.eq(0), lane.eq(0), word.eq(0)]
@@ -88,11 +106,11 @@ class LogitScan(wiring.Component):
                 m.d.sync += [lane.eq(0), word.eq(word + 1)]
             with m.Else():
                 m.d.sync += lane.eq(lane + 1)
-        # Sums are complete three cycles after `closed`.
         m.d.comb += [
-            self.reading.eq(strobe_pipe(m, active, "reading_slot", _SLOT_LATENCY)),
+            self.hold.eq(begin if self.compact else 0),
+            self.reading.eq(strobe_pipe(m, begin if self.compact else active, "reading_slot", slot_latency)),
             self.read_bank.eq(self.due.bank),
-            *[slot.eq(pipe(m, word, "slot", _SLOT_LATENCY)) for slot in self.read_slots],
+            *[slot.eq(pipe(m, word, "slot", slot_latency)) for slot in self.read_slots],
         ]
 
         m.submodules.bias = bias = Rom(shape=signed(self.bias_bits), contents=self.readout.bias.tolist())
@@ -103,10 +121,10 @@ class LogitScan(wiring.Component):
             product.b.eq(self.due.steps),
         ]
         answer = Array(self.lane_sums[n] for n in range(lanes))[
-            pipe(m, lane, "answer_lane", _SLOT_LATENCY + SUM_READ_LATENCY)
+            pipe(m, lane, "answer_lane", slot_latency + sum_latency)
         ]
         # The sum meets the product at the multiplier's output.
-        wait = READ_LATENCY + MULTIPLY_LATENCY - _SLOT_LATENCY - SUM_READ_LATENCY
+        wait = READ_LATENCY + MULTIPLY_LATENCY - slot_latency - sum_latency
         counted = pipe(m, Mux(self.due.has_events, answer, 0), "sum", wait)
         logit = pipe(m, (counted + product.product)[: self.logit.width].as_signed(), "logit")
 
@@ -114,7 +132,7 @@ class LogitScan(wiring.Component):
         m.d.comb += [
             entry.index.eq(pipe(m, class_, "class", READ_LATENCY + MULTIPLY_LATENCY + 1)),
             entry.value.eq(logit),
-            queue.i.valid.eq(strobe_pipe(m, begin, "strobe", READ_LATENCY + MULTIPLY_LATENCY + 1)),
+            queue.i.valid.eq(strobes[-1]),
         ]
 
         # The closing token follows the last logit; without logits it follows the border itself.

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .accumulator import SUM_LATENCY, TAG_AHEAD, Accumulator, tag_layout
 from .arithmetic import pipe, strobe_pipe
+from .block_sums import BlockSums
 from .geometry import CANDIDATE, GATES, LayerGeometry, RowGeometry
 from .memory import READ_LATENCY
 from .multiplier import MULTIPLY_LATENCY, Multiplier, PairMultiplier
@@ -16,14 +17,22 @@ PRODUCT_LATENCY = READ_LATENCY + MULTIPLY_LATENCY
 """Cycles from a word's address to its products."""
 
 
+def close_latency(ask_latency: int) -> int:
+    """Cycles from a border behind the weight fetch until its step counts as closed.
+
+    The word before the border went out one cycle earlier, so its sum can be read one cycle earlier as well.
+    """
+    return PRODUCT_LATENCY + SUM_LATENCY - 1 - ask_latency
+
+
 class MacArray(wiring.Component):
     """L lanes that multiply one word of L weights with one event value per cycle.
 
     `strobe` and `word` come from :class:`~egret_hw.weight_fetch.WeightFetch` in the cycle in which the
     memory gets the address; the weights follow `READ_LATENCY` cycles later. Nothing here can stall.
 
-    Latency: `closed` rises when every sum of the step that `close` ended may be asked for; that is
-    `PRODUCT_LATENCY + SUM_LATENCY - 1` cycles after `close`. `SUM_READ_LATENCY` cycles from `read_slots` to
+    Latency: `closed` rises `ask_latency` cycles before every sum of the step that `close` ended may be asked
+    for; that is :attr:`close_latency` cycles after `close`. `SUM_READ_LATENCY` cycles from `read_slots` to
     `sums`.
 
     Parameters
@@ -33,15 +42,19 @@ class MacArray(wiring.Component):
     value : shape of an event value
     sum_bits : accumulator width
     banks : banks of accumulators
+    ask_latency : cycles from `closed` until a reader asks, at the earliest
     gate_first : the reset gate acts before the candidates' product: recurrent events are not for candidates,
         gated ones for them alone, and one sum each is enough
     shifts : what products of input and of recurrent events are shifted by, if not their values
+    compact : sums in block memory (:class:`~egret_hw.block_sums.BlockSums`); `reading` is then 1 in cycles in
+        which no product asks for its sum, the lanes read the same accumulator, and `sums` follow one cycle
+        later
 
     Members
     -------
     strobe, close, word : In, from the weight fetch
     weights : In, L weights, lane 0 lowest
-    closed : Out, 1 = the sums of the closed step are complete
+    closed : Out, 1 = the sums of the closed step are complete, or will be in time
     empty : Out, 1 = no product is under way, so a step may be called closed at once
     reading, read_bank, read_slots : In, 1 = that bank is being read; for each lane, the accumulator to read
     sums : Out, for each lane, its value
@@ -55,14 +68,18 @@ class MacArray(wiring.Component):
         value: ShapeLike,
         sum_bits: int,
         banks: int,
+        ask_latency: int,
         shifts: tuple[int, int] = (0, 0),
         gate_first: bool = False,
+        compact: bool = False,
     ):
+        self.compact = compact
         self.geometry = geometry
         self.lanes = geometry.lanes
         self.weight_bits = weight_bits
         self.sum_bits = sum_bits
         self.banks = banks
+        self.ask_latency = ask_latency
         self.shifts = shifts
         self.gate_first = gate_first
         self.slots = geometry.slots if isinstance(geometry, LayerGeometry) else geometry.words
@@ -84,15 +101,18 @@ class MacArray(wiring.Component):
             }
         )
 
+    @property
+    def close_latency(self) -> int:
+        """Cycles from `close` to `closed`."""
+        return close_latency(self.ask_latency)
+
     def elaborate(self, platform):
         m = Module()
         value = pipe(m, self.word.value, "value", READ_LATENCY)
-        # The word before the border went out one cycle earlier, so its sum can be read one cycle earlier as
-        # well.
-        m.d.comb += self.closed.eq(strobe_pipe(m, self.close, "closing", PRODUCT_LATENCY + SUM_LATENCY - 1))
+        m.d.comb += self.closed.eq(strobe_pipe(m, self.close, "closing", self.close_latency))
 
         ages = [self.strobe]
-        for age in range(PRODUCT_LATENCY + SUM_LATENCY - 1):
+        for age in range(self.close_latency):
             ages.append(strobe_pipe(m, ages[-1], f"strobe_age{age + 1}", 1))
         m.d.comb += self.empty.eq(~Cat(ages).any())
 
@@ -107,6 +127,9 @@ class MacArray(wiring.Component):
                 Mux(recurrent, product.shift_left(self.shifts[1]), product.shift_left(self.shifts[0]))
                 for product in products
             ]
+        if self.compact:
+            self._block_sums(m, products, tags)
+            return m
         for number in range(self.lanes):
             m.submodules[f"lane{number}"] = lane = Accumulator(
                 product_bits=self.weight_bits + self.value_bits + max(self.shifts),
@@ -125,11 +148,32 @@ class MacArray(wiring.Component):
             ]
         return m
 
+    def _block_sums(self, m: Module, products: list[Value], tags: list[Signal]) -> None:
+        """Accumulators in block memory: lanes that share a tag share a memory."""
+        for number, tag in enumerate(tags):
+            lanes = range(number, self.lanes, len(tags))
+            m.submodules[f"sums{number}"] = sums = BlockSums(
+                product_bits=self.weight_bits + self.value_bits + max(self.shifts),
+                sum_bits=self.sum_bits,
+                lanes=len(lanes),
+                slots=self.slots,
+                banks=self.banks,
+                words=self.geometry.words,
+            )
+            m.d.comb += [
+                sums.tag.eq(tag),
+                sums.reading.eq(self.reading),
+                sums.read_bank.eq(self.read_bank),
+                sums.read_slot.eq(self.read_slots[0]),
+            ]
+            for place, lane in enumerate(lanes):
+                m.d.comb += [sums.products[place].eq(products[lane]), self.sums[lane].eq(sums.sums[place])]
+
     def _products(self, m: Module, value: Value) -> list[Value]:
         """Product of each lane; two lanes share a multiplier if their weights are narrow enough."""
         bits = {"weight_bits": self.weight_bits, "value_bits": self.value_bits}
         weights = [self.weights.word_select(n, self.weight_bits).as_signed() for n in range(self.lanes)]
-        paired = self.lanes - self.lanes % 2 if PairMultiplier.shares(**bits) else 0
+        paired = self.lanes - self.lanes % 2 if PairMultiplier.shares(**bits, compact=self.compact) else 0
         products: list[Value] = []
         for number in range(0, paired, 2):
             m.submodules[f"multiplier{number}"] = pair = PairMultiplier(**bits)

@@ -92,18 +92,25 @@ class PairMultiplier(wiring.Component):
         )
 
     @staticmethod
-    def shares(*, weight_bits: int, value_bits: int) -> bool:
-        """Whether both products come from one 18 x 18 multiplier."""
+    def shares(*, weight_bits: int, value_bits: int, compact: bool = False) -> bool:
+        """Whether both products come from one 18 x 18 multiplier, or, if compact, from one SB_MAC16."""
+        if compact and PairMultiplier.fits_mac16(weight_bits=weight_bits, value_bits=value_bits):
+            return True
         return 2 * weight_bits + value_bits < ecp5_multiplier.OPERAND_BITS
+
+    @staticmethod
+    def fits_mac16(*, weight_bits: int, value_bits: int) -> bool:
+        """Whether both products come from one SB_MAC16."""
+        return (
+            weight_bits <= ice40_multiplier.PAIR_WEIGHT_BITS
+            and value_bits <= ice40_multiplier.PAIR_VALUE_BITS
+        )
 
     def elaborate(self, platform):
         m = Module()
         family = family_of(platform)
-        fits_block = (
-            self.weight_bits <= ice40_multiplier.PAIR_WEIGHT_BITS
-            and self.value_bits <= ice40_multiplier.PAIR_VALUE_BITS
-        )
-        if family == ICE40 and fits_block:
+        fits_mac16 = self.fits_mac16(weight_bits=self.weight_bits, value_bits=self.value_bits)
+        if family == ICE40 and fits_mac16:
             m.submodules.block = block = PairMac16(weight_bits=self.weight_bits, value_bits=self.value_bits)
             wiring.connect(m, wiring.flipped(self), block)
         elif family != ICE40 and self.shares(weight_bits=self.weight_bits, value_bits=self.value_bits):

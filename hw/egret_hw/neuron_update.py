@@ -1,5 +1,7 @@
 """From pre-activation sums to events: the update of P units per cycle (docs/numerics.md, section 3)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -7,8 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from egru.image import Layer
 
-from .arithmetic import half, pipe, saturate, strobe_pipe
+from .arithmetic import half, pipe, saturate, strobe_pipe, times
 from .geometry import GATES
+from .half_table import HalfTable
 from .memory import READ_LATENCY, Ram, Rom
 from .multiplier import MULTIPLY_LATENCY, Multiplier
 from .step import step_layout
@@ -57,10 +60,13 @@ class NeuronUpdate(wiring.Component):
     streams : sequences that are under way at once, each with its own state
     sum_bits : width of a sum
     sum_shift : what a sum is shifted by to reach the layer's fraction
+    compact : a group comes in three cycles at the earliest, so that both gates share one port of a table
 
     Members
     -------
-    ahead_group : In, number of a group, `GATHER_LATENCY` cycles before the sums
+    ahead : In, 1 = `ahead_group` is the number of a group, `GATHER_LATENCY` cycles before the sums; only
+        looked at if `compact`, and the number must then be there one cycle longer, before
+    ahead_group : In
     strobe, group, last, firsts : In, the first sums, 3k + g for gate g of the group's unit k
     seconds : In, one cycle later, the second sums of its candidates
     step : In, beside the sums: :func:`step_layout`
@@ -70,7 +76,17 @@ class NeuronUpdate(wiring.Component):
 
     LATENCY = 2 + READ_LATENCY + MULTIPLY_LATENCY + 2 + READ_LATENCY + 1 + MULTIPLY_LATENCY + 2
 
-    def __init__(self, *, layer: Layer, lanes: int, streams: int, sum_bits: int, sum_shift: int):
+    def __init__(
+        self,
+        *,
+        layer: Layer,
+        lanes: int,
+        streams: int,
+        sum_bits: int,
+        sum_shift: int,
+        compact: bool = False,
+    ):
+        self.compact = compact
         self.layer = layer
         self.lanes = lanes
         self.units = layer.spec.units
@@ -81,6 +97,7 @@ class NeuronUpdate(wiring.Component):
         self.result_layout = result_layout(units=self.units, lanes=lanes, event_bits=layer.spec.event_bits)
         super().__init__(
             {
+                "ahead": In(1),
                 "ahead_group": In(group),
                 "strobe": In(1),
                 "group": In(group),
@@ -148,23 +165,15 @@ class NeuronUpdate(wiring.Component):
         layer, lanes, k = self.layer, self.lanes, self.layer.spec.table_bits
 
         # Control beside the data: where a group's strobe and number are, so many cycles after its sums.
-        strobes, numbers = [self.strobe], [self.group]
+        strobes = [self.strobe]
         for age in range(self.LATENCY):
             strobes.append(strobe_pipe(m, strobes[-1], f"strobe_{age + 1}", 1))
-            numbers.append(pipe(m, numbers[-1], f"group_{age + 1}"))
-
-        # States of one stream behind those of another: at no time do two steps use one address.
-        state_addresses = [self.step.stream * self.groups + self.group if self.streams > 1 else self.group]
+        numbers, state_addresses = self._numbers(m, strobes)
         fresh = [self.step.fresh]
         for age in range(self.LATENCY):
-            state_addresses.append(pipe(m, state_addresses[-1], f"state_address_{age + 1}"))
             fresh.append(pipe(m, fresh[-1], f"fresh_{age + 1}"))
 
-        m.submodules.bias = bias_rom = self.biases.rom()
-        biases = data.View(self.biases.layout, bias_rom.data0)
-        m.d.comb += bias_rom.address0.eq(
-            pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY)
-        )
+        biases = self._biases(m)
 
         # Stages, counted in cycles from the sums.
         at_index = 2
@@ -213,14 +222,7 @@ class NeuronUpdate(wiring.Component):
             a = stage(saturate(a_total.shift_right(self._narrow_shift), _NARROW_BITS), "a")
             q = stage(saturate(q_total.shift_right(self._narrow_shift), _NARROW_BITS), "q")
 
-            # Both gates share one table through its two ports.
-            sigmoid = Rom(shape=unsigned(GATE_BITS), contents=layer.sigmoid.tolist(), ports=2)
-            m.submodules[f"sigmoid{lane}"] = sigmoid
-            m.d.comb += [
-                sigmoid.address0.eq(table_entry(z_index, k)),
-                sigmoid.address1.eq(table_entry(r_index, k)),
-            ]
-            z, r = sigmoid.data0, sigmoid.data1
+            z, r, z_late = self._gates(m, lane, stage, strobes[at_index], z_index, r_index)
 
             if self.gate_first:
                 # The candidate's index comes straight from its sum, and waits for the gates.
@@ -228,11 +230,7 @@ class NeuronUpdate(wiring.Component):
                 g_index = stage(saturate(a_total.shift_right(self._direct_shift), k), "g_index", wait)
             else:
                 g_index = self._gated_index(m, lane, stage, a, q, r)
-            m.submodules[f"tanh{lane}"] = tanh = Rom(
-                shape=signed(_CANDIDATE_BITS), contents=layer.tanh.tolist()
-            )
-            m.d.comb += tanh.address0.eq(table_entry(g_index, k))
-            g = tanh.data0
+            g = self._candidate(m, lane, g_index)
 
             # State: g + z * (c - g), which lies between the old state and the candidate.
             old = data.View(kept, state.data.word_select(lane, kept.size))
@@ -243,7 +241,7 @@ class NeuronUpdate(wiring.Component):
                 a_bits=GATE_BITS + 1, b_bits=len(difference)
             )
             m.d.comb += [
-                keep.a.eq(stage(z, "z_wait", at_candidate + 1 - at_gates)),
+                keep.a.eq(self._wait(m, strobes, z, f"lane{lane}_z", at_gates + z_late, at_candidate + 1)),
                 keep.b.eq(difference),
             ]
             # With a bit more than the product's rounded part: added to another number with a 1 there, it
@@ -281,6 +279,86 @@ class NeuronUpdate(wiring.Component):
                 m.d.comb += new.sent.eq(Mux(fired, value, 0))
         return m
 
+    def _numbers(self, m: Module, strobes: list[Value]) -> tuple[Sequence[Value], Sequence[Value]]:
+        """Number of a group, and where its states are kept, so many cycles after its sums."""
+        if self.compact and self.streams == 1:
+            # Groups come in order: where a number is wanted it is counted, which takes less than to send it.
+            counted = _Counted(m, strobes, self.groups)
+            return counted, counted
+        numbers: list[Value] = [self.group]
+        # States of one stream behind those of another: at no time do two steps use one address.
+        addresses = [times(self.step.stream, self.groups) + self.group if self.streams > 1 else self.group]
+        for age in range(self.LATENCY):
+            numbers.append(pipe(m, numbers[-1], f"group_{age + 1}"))
+            addresses.append(pipe(m, addresses[-1], f"state_address_{age + 1}"))
+        return numbers, addresses
+
+    def _wait(
+        self, m: Module, strobes: list[Value], value: Value, name: str, since: int, until: int
+    ) -> Value:
+        """A group's `value`, kept from so many cycles after its sums until so many."""
+        if not self.compact:
+            return pipe(m, value, f"{name}_wait", until - since)
+        # The next group comes three cycles later at the earliest, so a register may hold it for three.
+        age = since
+        while age < until:
+            register = Signal(value.shape(), name=f"{name}_held{age}", reset_less=True)
+            with m.If(strobes[age]):
+                m.d.sync += register.eq(value)
+            value, age = register, age + 3
+        return value
+
+    def _biases(self, m: Module) -> Value:
+        """Biases of a group, beside its sums."""
+        parameters = self.biases
+        group = pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY)
+        if not self.compact:
+            m.submodules.bias = rom = parameters.rom()
+            m.d.comb += rom.address0.eq(group)
+            return data.View(parameters.layout, rom.data0)
+        # Two memories, each read in two cycles: the first number waits for the second one.
+        second = strobe_pipe(m, self.ahead, "bias_second", GATHER_LATENCY - READ_LATENCY)
+        width = parameters.layout.size // 4
+        parts = []
+        for number, name in enumerate(("bias_zr", "bias_aq")):
+            contents = [
+                word >> (width * place) & ((1 << width) - 1)
+                for word in parameters.contents
+                for place in (2 * number, 2 * number + 1)
+            ]
+            m.submodules[name] = rom = Rom(shape=unsigned(width), contents=contents)
+            m.d.comb += rom.address0.eq(Cat(second, group))
+            parts += [pipe(m, rom.data0, f"{name}_first"), rom.data0]
+        return data.View(parameters.layout, Cat(parts))
+
+    def _gates(self, m: Module, lane: int, stage, strobe: Value, z_index: Value, r_index: Value):
+        """Both gates, and by how many cycles z comes later than r."""
+        contents, k = self.layer.sigmoid.tolist(), self.layer.spec.table_bits
+        if self.compact:  # z has time: its index takes the port a cycle later
+            m.submodules[f"sigmoid{lane}"] = table = HalfTable(
+                contents=contents, shape=unsigned(GATE_BITS), mirror=1 << GATE_BITS
+            )
+            m.d.comb += table.index.eq(Mux(strobe, r_index, stage(z_index, "z_index_late")))
+            return table.value, table.value, 1
+        # Both gates share one table through its two ports.
+        m.submodules[f"sigmoid{lane}"] = sigmoid = Rom(shape=unsigned(GATE_BITS), contents=contents, ports=2)
+        m.d.comb += [
+            sigmoid.address0.eq(table_entry(z_index, k)),
+            sigmoid.address1.eq(table_entry(r_index, k)),
+        ]
+        return sigmoid.data0, sigmoid.data1, 0
+
+    def _candidate(self, m: Module, lane: int, index: Value) -> Value:
+        """The candidate that the table holds."""
+        contents, shape = self.layer.tanh.tolist(), signed(_CANDIDATE_BITS)
+        if self.compact:
+            m.submodules[f"tanh{lane}"] = table = HalfTable(contents=contents, shape=shape, mirror=0)
+            m.d.comb += table.index.eq(index)
+            return table.value
+        m.submodules[f"tanh{lane}"] = tanh = Rom(shape=shape, contents=contents)
+        m.d.comb += tanh.address0.eq(table_entry(index, self.layer.spec.table_bits))
+        return tanh.data0
+
     def _gated_index(self, m: Module, lane: int, stage, a: Value, q: Value, r: Value) -> Value:
         """Table index of the candidate a + r * q: at fraction 26, rounded once."""
         m.submodules[f"reset_product{lane}"] = reset = Multiplier(a_bits=GATE_BITS + 1, b_bits=_NARROW_BITS)
@@ -302,6 +380,25 @@ class NeuronUpdate(wiring.Component):
         shift = _STATE_FRAC - bits
         rounded = (potential + half(shift)).shift_right(shift)
         return rounded[:bits] | rounded[bits:].any().replicate(bits)
+
+
+class _Counted(Sequence):
+    """Numbers of groups by their age, each counted by the strobes of that age."""
+
+    def __init__(self, m: Module, strobes: list[Value], groups: int):
+        self.m, self.strobes, self.groups = m, strobes, groups
+        self.counters: dict[int, Signal] = {}
+
+    def __len__(self) -> int:
+        return len(self.strobes)
+
+    def __getitem__(self, age):
+        if age not in self.counters:
+            counter = Signal(index_shape(self.groups), name=f"counted_{age}")
+            with self.m.If(self.strobes[age]):
+                self.m.d.sync += counter.eq(Mux(counter == self.groups - 1, 0, counter + 1))
+            self.counters[age] = counter
+        return self.counters[age]
 
 
 class Parameters:

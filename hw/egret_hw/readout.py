@@ -8,7 +8,7 @@ from egru.formats import IntFormat
 from egru.image import Readout
 
 from .geometry import RowGeometry
-from .logit_scan import LogitScan
+from .logit_scan import ASK_LATENCY, LogitScan
 from .mac_array import MacArray
 from .memory import Rom
 from .queues import EventQueue
@@ -30,6 +30,7 @@ class ReadoutTile(wiring.Component):
     lanes : L
     queue_depth : tokens that wait in front of it
     streams : independent sequences whose steps come in turn
+    compact : the form for small devices, see :class:`~egret_hw.config.AcceleratorConfig`
 
     Members
     -------
@@ -39,8 +40,16 @@ class ReadoutTile(wiring.Component):
     """
 
     def __init__(
-        self, *, readout: Readout, events: IntFormat, lanes: int, queue_depth: int, streams: int = 1
+        self,
+        *,
+        readout: Readout,
+        events: IntFormat,
+        lanes: int,
+        queue_depth: int,
+        streams: int = 1,
+        compact: bool = False,
     ):
+        self.compact = compact
         self.readout = readout
         self.lanes = lanes
         self.queue_depth = queue_depth
@@ -55,7 +64,11 @@ class ReadoutTile(wiring.Component):
         steps = spec.max_steps if spec.mode == "mean" else 1
         self.sum_bits = signed_bits(int(sum_bounds(readout.weight, events).max()) * steps)
         self.scan = LogitScan(
-            readout=readout, geometry=self.geometry, sum_bits=self.sum_bits, banks=self.banks
+            readout=readout,
+            geometry=self.geometry,
+            sum_bits=self.sum_bits,
+            banks=self.banks,
+            compact=compact,
         )
         super().__init__(
             {
@@ -67,7 +80,9 @@ class ReadoutTile(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         spec, words = self.readout.spec, self.geometry.words
-        m.submodules.queue = queue = EventQueue(size=self.units, value=self.event, depth=self.queue_depth)
+        m.submodules.queue = queue = EventQueue(
+            size=self.units, value=self.event, depth=self.queue_depth, small=self.compact
+        )
         m.submodules.scheduler = scheduler = self.scheduler
         m.submodules.fetch = fetch = WeightFetch(
             rows=self.units, words=words, value=self.event, banks=self.banks
@@ -83,6 +98,8 @@ class ReadoutTile(wiring.Component):
             value=self.event,
             sum_bits=self.sum_bits,
             banks=self.banks,
+            ask_latency=ASK_LATENCY,
+            compact=self.compact,
         )
         m.submodules.scan = scan = self.scan
 
@@ -103,5 +120,6 @@ class ReadoutTile(wiring.Component):
             scan.closed.eq(macs.closed),
             scan.due.eq(scheduler.due),
             scheduler.done.eq(scan.done),
+            fetch.hold.eq(scan.hold),
         ]
         return m

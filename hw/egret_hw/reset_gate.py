@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from egru.image import Layer
 
-from .arithmetic import half, pipe, saturate, strobe_pipe
+from .arithmetic import half, pipe, saturate, strobe_pipe, times
 from .geometry import GATES
 from .memory import READ_LATENCY, Ram, Rom
 from .multiplier import MULTIPLY_LATENCY, Multiplier
@@ -90,7 +90,7 @@ class ResetGate(wiring.Component):
         )
 
         at_gate = 2 + READ_LATENCY
-        address = self.step.stream * self.groups + self.group if self.streams > 1 else self.group
+        address = times(self.step.stream, self.groups) + self.group if self.streams > 1 else self.group
         m.submodules.sent = sent = Ram(shape=self.lanes * spec.event_bits, depth=self.groups * self.streams)
         m.d.comb += [
             sent.address.eq(pipe(m, address, "sent_group", at_gate - READ_LATENCY)),

@@ -1,7 +1,7 @@
 """One layer of the network in hardware."""
 
-from amaranth.hdl import Module, signed, unsigned
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Value, signed, unsigned
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from egru.image import Layer
@@ -10,12 +10,13 @@ from .counters import Counters, counters_layout
 from .event_encoder import EventEncoder
 from .geometry import LayerGeometry, layer_rows
 from .mac_array import MacArray
-from .memory import Rom
+from .memory import Rom, SpramMemory
 from .neuron_update import NeuronUpdate
 from .queues import EventQueue, RecurrentQueue
 from .reset_gate import ResetGate
-from .stream import Kind, token_layout
-from .sum_gather import SumGather
+from .serial_gather import SERIAL_START_LATENCY, SerialGather
+from .stream import Kind, index_shape, token_layout
+from .sum_gather import START_LATENCY, SumGather
 from .tile_scheduler import BANKS, TileScheduler
 from .weight_fetch import WeightFetch
 from .widths import LayerWidths
@@ -34,15 +35,31 @@ class Tile(wiring.Component):
     update_lanes : P, units updated per cycle
     queue_depth : tokens that wait in front of the tile
     streams : independent sequences whose steps are taken in turn
+    loaded : whether the weights are written at run time
+    compact : the form for small devices, see :class:`~egret_hw.config.AcceleratorConfig`
 
     Members
     -------
+    load : In, stream of :attr:`load_layout`, only if `loaded`: words of weights, always taken at once; while
+        one is written, what the lanes read is undefined
     i : In, stream of tokens: input events, TICK, END, PASS
     o : Out, stream of tokens: the layer's events, TICK, END, PASS
     counters : Out, :func:`~egret_hw.counters.counters_layout`
     """
 
-    def __init__(self, *, layer: Layer, lanes: int, update_lanes: int, queue_depth: int, streams: int = 1):
+    def __init__(
+        self,
+        *,
+        layer: Layer,
+        lanes: int,
+        update_lanes: int,
+        queue_depth: int,
+        streams: int = 1,
+        loaded: bool = False,
+        compact: bool = False,
+    ):
+        self.loaded = loaded
+        self.compact = compact
         self.layer = layer
         self.lanes = lanes
         self.update_lanes = update_lanes
@@ -52,27 +69,34 @@ class Tile(wiring.Component):
         self.geometry = LayerGeometry.of(units=spec.units, lanes=lanes)
         self.weight_bits = max(spec.input_weight_bits, spec.recurrent_weight_bits)
         self.input_value = signed(arriving.bits) if arriving.signed else unsigned(arriving.bits)
-        self.widths = widths = LayerWidths.of(layer, weight_bits=self.weight_bits)
+        self.widths = widths = LayerWidths.of(layer, weight_bits=self.weight_bits, compact=compact)
         self.value = signed(widths.value_bits)
         # With one stream a step waits for the one before; with more, two may be in the update.
         steps = min(2, streams)
-        self.recurrent = RecurrentQueue(units=spec.units, event_bits=spec.event_bits, streams=streams)
+        self.recurrent = RecurrentQueue(
+            units=spec.units, event_bits=spec.event_bits, streams=streams, small=compact
+        )
         self.fetch = WeightFetch(
             rows=spec.inputs + spec.units, words=self.geometry.words, value=self.value, banks=BANKS
         )
-        self.gather = SumGather(
-            geometry=self.geometry, units=update_lanes, sum_bits=widths.sum_bits, streams=streams
-        )
+        self.gather: SumGather | SerialGather
+        if compact:
+            self.gather = SerialGather(geometry=self.geometry, sum_bits=widths.sum_bits, streams=streams)
+        else:
+            self.gather = SumGather(
+                geometry=self.geometry, units=update_lanes, sum_bits=widths.sum_bits, streams=streams
+            )
         self.update = NeuronUpdate(
             layer=layer,
             lanes=update_lanes,
             streams=streams,
             sum_bits=widths.sum_bits,
             sum_shift=widths.common_shift,
+            compact=compact,
         )
         gate_first = spec.reset == "before"
         self.encoder = EventEncoder(
-            units=spec.units, lanes=update_lanes, event_bits=spec.event_bits, steps=steps
+            units=spec.units, lanes=update_lanes, event_bits=spec.event_bits, steps=steps, small=compact
         )
         self.scheduler = TileScheduler(
             inputs=spec.inputs,
@@ -94,38 +118,62 @@ class Tile(wiring.Component):
                 sum_bits=widths.sum_bits,
                 sum_shift=widths.common_shift,
             )
+        members = {"load": In(stream.Signature(self.load_layout))} if loaded else {}
         super().__init__(
             {
+                **members,
                 "i": In(stream.Signature(token_layout(spec.inputs, self.input_value))),
                 "o": Out(stream.Signature(token_layout(spec.units, unsigned(spec.event_bits)))),
                 "counters": Out(counters_layout()),
             }
         )
 
+    @property
+    def seconds(self) -> list[int] | None:
+        """For each unit, the position in a row of its candidate's recurrent weight, if not the usual.
+
+        So it is where the reset gate acts on events (there are no second sums), and where sums are read one
+        by one.
+        """
+        if self.scheduler.gate_first or self.compact:
+            return None
+        units = range(self.layer.spec.units)
+        return [self.geometry.second_position(unit, self.update_lanes) for unit in units]
+
+    @property
+    def weight_words(self) -> list[int]:
+        """The layer's weights as the memory holds them, by address."""
+        rows = layer_rows(self.layer.input_weight, self.layer.recurrent_weight, self.seconds)
+        return self.geometry.pack(rows, self.weight_bits)
+
+    @property
+    def load_layout(self) -> data.StructLayout:
+        """One word of weights and its address."""
+        spec = self.layer.spec
+        words = (spec.inputs + spec.units) * self.geometry.words
+        return data.StructLayout({"address": index_shape(words), "word": self.lanes * self.weight_bits})
+
     def elaborate(self, platform):
         m = Module()
         spec = self.layer.spec
-        rows = layer_rows(self.layer.input_weight, self.layer.recurrent_weight)
 
         m.submodules.queue = queue = EventQueue(
-            size=spec.inputs, value=self.input_value, depth=self.queue_depth
+            size=spec.inputs, value=self.input_value, depth=self.queue_depth, small=self.compact
         )
         m.submodules.recurrent = recurrent = self.recurrent
         m.submodules.scheduler = scheduler = self.scheduler
         m.submodules.fetch = fetch = self.fetch
-        m.submodules.weights = weights = Rom(
-            shape=self.lanes * self.weight_bits,
-            contents=self.geometry.pack(rows, self.weight_bits),
-            group="weights",
-        )
+        weight_data = self._weights(m, fetch.address)
         m.submodules.macs = macs = MacArray(
             geometry=self.geometry,
             weight_bits=self.weight_bits,
             value=self.value,
             sum_bits=self.widths.sum_bits,
             banks=BANKS,
+            ask_latency=SERIAL_START_LATENCY if self.compact else START_LATENCY,
             shifts=self.widths.product_shifts,
             gate_first=self.scheduler.gate_first,
+            compact=self.compact,
         )
         m.submodules.gather = gather = self.gather
         m.submodules.update = update = self.update
@@ -143,8 +191,7 @@ class Tile(wiring.Component):
         fetched = fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch
         again = fetch.i.payload.recurrent | fetch.i.payload.gated
         m.d.comb += [
-            weights.address0.eq(fetch.address),
-            macs.weights.eq(weights.data0),
+            macs.weights.eq(weight_data),
             macs.strobe.eq(fetch.strobe),
             macs.close.eq(fetch.close),
             macs.word.eq(fetch.word),
@@ -155,6 +202,7 @@ class Tile(wiring.Component):
             gather.start.eq(macs.closed | scheduler.close_now),
             gather.bank.eq(scheduler.bank),
             gather.step.eq(scheduler.step),
+            update.ahead.eq(gather.ahead),
             update.ahead_group.eq(gather.ahead_group),
             update.strobe.eq(gather.strobe & ~gather.sums_step.gate),
             update.group.eq(gather.group),
@@ -177,12 +225,31 @@ class Tile(wiring.Component):
             scheduler.read_done.eq(gather.done),
             scheduler.step_done.eq(encoder.done),
         ]
+        if isinstance(gather, SerialGather):
+            m.d.comb += fetch.hold.eq(gather.hold)
         if scheduler.gate_first:
             self._gate_events(m, gather, update, scheduler)
         return m
 
+    def _weights(self, m: Module, address: Value) -> Value:
+        """The word of weights that lies at `address`, `READ_LATENCY` cycles later."""
+        width = self.lanes * self.weight_bits
+        if not self.loaded:
+            m.submodules.weights = rom = Rom(shape=width, contents=self.weight_words, group="weights")
+            m.d.comb += rom.address0.eq(address)
+            return rom.data0
+        m.submodules.weights = ram = SpramMemory(shape=width, depth=len(self.weight_words))
+        m.d.comb += [
+            ram.address.eq(address),
+            ram.write_enable.eq(self.load.valid),
+            ram.write_address.eq(self.load.payload.address),
+            ram.write_data.eq(self.load.payload.word),
+            self.load.ready.eq(1),
+        ]
+        return ram.data
+
     def _gate_events(
-        self, m: Module, gather: SumGather, update: NeuronUpdate, scheduler: TileScheduler
+        self, m: Module, gather: SumGather | SerialGather, update: NeuronUpdate, scheduler: TileScheduler
     ) -> None:
         """The way of recurrent events through the reset gate and back to the scheduler."""
         spec = self.layer.spec

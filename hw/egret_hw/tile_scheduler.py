@@ -102,6 +102,7 @@ class TileScheduler(wiring.Component):
         reading = Signal()  # the other one is closed and not yet read
         closing = Signal()  # a border waits for its request
         under_way = Signal(range(self.steps + 1))  # steps closed, their TICK not taken
+        open_ = Signal(init=1)  # no border waits and no step before this one is in the way
 
         # Of the step being filled.
         stream_ = Signal(index_shape(self.streams))
@@ -137,13 +138,13 @@ class TileScheduler(wiring.Component):
         held = reading | gating | (under_way == self.steps)  # a step before this one is in the way
         m.d.comb += [
             self.blocked.eq((tick | pass_) & (~complete | held)),
-            close.eq(tick & ready_to_turn & ~held),
+            close.eq(tick & complete & open_ & self.jobs.ready),
             self.gated.ready.eq(Mux(head(self.gated, Kind.TICK), reopen, take_gated & free)),
             skip.eq(pass_ & ready_to_turn),
             finish.eq(end & self.jobs.ready),
             self.recurrent.ready.eq(~recurrent_done & (recurrent_tick | drop | (free & ~take_gated))),
             self.i.ready.eq(Mux(event, free & ~take_recurrent & ~take_gated, close | skip | finish)),
-            self.jobs.valid.eq((tick & complete & ~closing & ~held) | (pass_ & complete & ~closing) | end),
+            self.jobs.valid.eq((tick & complete & open_) | (pass_ & complete & ~closing) | end),
             self.jobs.payload.kind.eq(self.i.payload.kind),
         ]
 
@@ -194,6 +195,10 @@ class TileScheduler(wiring.Component):
         with m.If(self.read_done):
             m.d.sync += reading.eq(0)
         m.d.sync += under_way.eq(under_way + close - self.step_done)
+        # A step that closes is in the way of the next one: what else may be is known without it.
+        waits = (reading & ~self.read_done) | gating | (closing & ~free)
+        full = (under_way == self.steps) & ~self.step_done
+        m.d.sync += open_.eq(~waits & ~full & ~close & ~reopen)
         with m.If(recurrent_tick):
             m.d.sync += recurrent_done.eq(1)
 

@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Mux, Shape, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .arithmetic import times
 from .geometry import GATES
 from .protection import active_guard
 from .stream import index_shape
@@ -72,6 +73,7 @@ class WeightFetch(wiring.Component):
     Members
     -------
     i : In, stream of :func:`row_request_layout`
+    hold : In, 1 = no word goes out in this cycle
     strobe : Out, 1 = `address` and `word` are valid in this cycle
     close : Out, 1 = the words of a step all went out before this cycle
     idle : Out, 1 = no request is under way or waits
@@ -86,6 +88,7 @@ class WeightFetch(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(self.request)),
+                "hold": In(1),
                 "strobe": Out(1),
                 "close": Out(1),
                 "idle": Out(1),
@@ -104,11 +107,12 @@ class WeightFetch(wiring.Component):
         word = Signal(self.word.word.shape(), reset_less=True)
         third = Signal(self.word.third.shape(), reset_less=True)
         phase = Signal(range(GATES), reset_less=True)
-        last = Signal(reset_less=True)  # the current word is its row's last
+        # The current request, if any, ends with this cycle's word. A register, since so much hangs on it.
+        ends = Signal(init=1)
 
         done = Signal()
         m.d.comb += [
-            done.eq(~current_valid | ~current.fetch | last),
+            done.eq(ends & ~self.hold),
             # With two words or more there is time to refill after the current row has moved on, and
             # what happens there stays out of the requests' way.
             self.i.ready.eq(~next_valid | done if self.words == 1 else ~next_valid),
@@ -119,7 +123,7 @@ class WeightFetch(wiring.Component):
             m.d.sync += [
                 next_.eq(self.i.payload),
                 next_valid.eq(self.i.valid),
-                next_address.eq(_times(self.i.payload.row, self.words)),
+                next_address.eq(times(self.i.payload.row, self.words)),
             ]
         m.d.sync += opening.eq(done & next_valid)
         with m.If(done):
@@ -130,22 +134,22 @@ class WeightFetch(wiring.Component):
                 word.eq(0),
                 third.eq(0),
                 phase.eq(0),
-                last.eq(self.words == 1),
+                ends.eq(~next_valid | ~next_.fetch | (self.words == 1)),
             ]
-        with m.Else():
+        with m.Elif(~self.hold):
             m.d.sync += [
                 address.eq(address + 1),
                 word.eq(word + 1),
                 third.eq(third + (phase == GATES - 1)),
                 phase.eq(Mux(phase == GATES - 1, 0, phase + 1)),
-                last.eq(word == self.words - 2),
+                ends.eq(word == self.words - 2),
             ]
 
         if guard := active_guard():
             guard.register(m, "next", next_, self.i.payload, when=self.i.ready, valid=next_valid)
             guard.register(m, "current", current, next_, when=done, valid=current_valid)
             # Where the row lies is worked out when a request comes in, and counted on from there.
-            row_address = _times(self.i.payload.row, self.words)
+            row_address = times(self.i.payload.row, self.words)
             guard.register(m, "next_address", next_address, row_address, when=self.i.ready, valid=next_valid)
             counted = [
                 address + 1,
@@ -157,10 +161,10 @@ class WeightFetch(wiring.Component):
             begun = [next_address, 0, 0, 0]
             for register, first, then in zip(place, begun, counted, strict=True):
                 arriving = Mux(done, first, then)[: len(register)]
-                guard.register(m, register.name, register, arriving, when=1, valid=current_valid)
+                guard.register(m, register.name, register, arriving, when=~self.hold, valid=current_valid)
 
         m.d.comb += [
-            self.strobe.eq(current_valid & current.fetch),
+            self.strobe.eq(current_valid & current.fetch & ~self.hold),
             self.close.eq(opening & current.close),
             self.idle.eq(~next_valid & ~current_valid),
             self.address.eq(address),
@@ -171,12 +175,3 @@ class WeightFetch(wiring.Component):
         for name in ("value", "recurrent", "gated", "bank", "first", "first_kind"):
             m.d.comb += getattr(self.word, name).eq(getattr(current, name))
         return m
-
-
-def _times(value, factor: int):
-    """`value * factor` as shifts and adds, so that no multiplier block is spent on an address."""
-    terms = [value.shift_left(bit) for bit in range(factor.bit_length()) if factor >> bit & 1]
-    total = terms[0]
-    for term in terms[1:]:
-        total = (total + term)[: len(value) + factor.bit_length()]
-    return total

@@ -54,13 +54,13 @@ class LayerWidths:
     sum_bits: int
 
     @classmethod
-    def of(cls, layer: Layer, *, weight_bits: int) -> "LayerWidths":
+    def of(cls, layer: Layer, *, weight_bits: int, compact: bool = False) -> "LayerWidths":
         """Work them out from the actual weights, which the memory holds in `weight_bits`."""
         common = min(layer.input_shift, layer.recurrent_shift)
         shifts = layer.input_shift - common, layer.recurrent_shift - common
         events = layer.input_format, layer.event_format
         bits = max(event_shape_bits(event) for event in events)
-        if PairMultiplier.shares(weight_bits=weight_bits, value_bits=bits):
+        if PairMultiplier.shares(weight_bits=weight_bits, value_bits=bits, compact=compact):
             value_shifts, product_shifts = (0, 0), shifts
         else:
             value_shifts, product_shifts = shifts, (0, 0)

@@ -202,7 +202,7 @@ class Bench:
             "one_layer",
             f"One layer of {_UNITS} units, 16 lanes, inputs and units equally active",
             "Random patterns: each input and each unit is active with the same chance in each step. "
-            "RTL, where it was simulated: a network whose units repeat its input.",
+            "RTL: a network whose units repeat its inputs; with 13 inputs nine or ten units fire together.",
             (
                 "inputs", "active", "streams", "update lanes", "cycles / step, RTL", "predicted",
                 "predicted, same patterns", "busy MAC %", "effective / peak",
@@ -221,8 +221,8 @@ class Bench:
                 shape = _shape(_UNITS, config)
                 found = predict_activity(shape, activities)
                 rtl = same = None
-                if inputs == _UNITS and self.rtl:
-                    rtl, same = self._echo(config, share)
+                if self.rtl:
+                    rtl, same = self._echo(config, share, inputs)
                 busy = 100 * _useful(shape, found)[0] / (16 * found.cycles)
                 peak = GATES * _UNITS * (inputs + _UNITS) * found.steps / (16 * found.cycles)
                 section.add(
@@ -299,7 +299,7 @@ class Bench:
         )
         for units in (64, 128, 256):
             for lanes in (8, 16):
-                for update in sorted({1, lanes // 6}):
+                for update in sorted({1, lanes // 6, lanes // 4}):
                     for streams in (1, 2):
                         config = AcceleratorConfig(lanes=lanes, update_lanes=update, streams=streams)
                         shape = _shape(units, config)
@@ -324,8 +324,9 @@ class Bench:
             "edgedrnn",
             "Against EdgeDRNN: one layer, 16 inputs",
             "Cycles per step. EdgeDRNN by the law measured on its RTL, on the same random patterns. First "
-            "with as many lanes as it has multipliers (the update has 2 more for each of its lanes P), then "
-            "with no more multipliers than it has, those of the update included.",
+            "with as many lanes as it has multipliers (the update has 2 more for each of its lanes P, of "
+            "which there are as many as take the fewest cycles), then with no more multipliers than it has, "
+            "those of the update included.",
             (
                 "units", "multipliers", "silent", "EdgeDRNN", "equal lanes: 1 stream", "times", "2 streams",
                 "times", "equal multipliers: lanes + update", "1 stream", "times", "2 streams", "times",
@@ -358,7 +359,7 @@ class Bench:
         def best(pairs: Sequence[tuple[int, int]], streams: int) -> tuple[float, tuple[int, int]]:
             return min((per_step(*pair, streams), pair) for pair in pairs)
 
-        wide = [(multipliers, update) for update in range(1, max(1, multipliers // 8) + 1)]
+        wide = [(multipliers, update) for update in range(1, multipliers // 4 + 1)]
         strict = [
             (multipliers - UPDATE_MULTIPLIERS * update, update)
             for update in range(1, multipliers // 4 + 1)
@@ -386,12 +387,13 @@ class Bench:
             ],
         )
 
-    def _echo(self, config: AcceleratorConfig, share: float) -> tuple[float, float]:
+    def _echo(self, config: AcceleratorConfig, share: float, inputs: int = _UNITS) -> tuple[float, float]:
         """Cycles per step of RTL whose units repeat random input, and those predicted for it."""
-        image = echo_image(_UNITS)
-        rng = self._rng(_UNITS, share)
-        sequences = echo_input(rng, units=_UNITS, share=share, steps=60, sequences=2)
-        self.say(f"RTL: {config.lanes} lanes, {100 * share:.0f} % active, streams: {config.streams}")
+        image = echo_image(_UNITS, inputs=inputs)
+        rng = self._rng(inputs, share)
+        sequences = echo_input(rng, inputs=inputs, share=share, steps=60, sequences=2)
+        case = f"{config.lanes} lanes, {inputs} inputs, {100 * share:.0f} % active"
+        self.say(f"RTL: {case}, streams: {config.streams}")
         rtl = self.measured(image, sequences, config)
         found = predict_activity(Shape.of(image, config), activity_of(image, sequences))
         return (found.cycles if rtl is None else rtl) / found.steps, found.per_step

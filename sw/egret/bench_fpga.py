@@ -54,7 +54,7 @@ class FpgaBuild:
 
 
 BUILDS = (
-    FpgaBuild("25f-16", "LFE5U-25F", "CABGA256", "digits", (16,), (1, 2, 3, 4, 5), (1,)),
+    FpgaBuild("25f-16", "LFE5U-25F", "CABGA256", "digits", (16,), (1, 2, 3, 4, 5)),
     FpgaBuild("85f-64", "LFE5U-85F", "CABGA381", "digits", (64,), (1, 2, 3)),
     FpgaBuild("85f-96", "LFE5U-85F", "CABGA381", _TWO_LAYERS, (48, 48), (1, 2, 3)),
 )

@@ -27,15 +27,17 @@ def random_patterns(
     return found
 
 
-def echo_image(units: int, *, classes: int = 10) -> NetworkImage:
+def echo_image(units: int, *, inputs: int | None = None, classes: int = 10) -> NetworkImage:
     """A network of one layer in which a unit fires exactly in the steps in which its input is 1.
 
-    So the pattern of its events is whatever its input is. z is near 0, so a unit forgets at once; its
+    Unit u listens to input u modulo `inputs`; there are as many inputs as units unless said otherwise. So
+    the pattern of its events is whatever its input is. z is near 0, so a unit forgets at once; its
     candidate is near 1 with its input and near -1 without. Recurrent weights are 0 and cost what others do.
     """
-    source = InputSpec(size=units, bits=1, frac=0, signed=False)
+    inputs = units if inputs is None else inputs
+    source = InputSpec(size=inputs, bits=1, frac=0, signed=False)
     spec = LayerSpec(
-        inputs=units,
+        inputs=inputs,
         units=units,
         reset="after",
         state_reset="threshold",
@@ -47,8 +49,8 @@ def echo_image(units: int, *, classes: int = 10) -> NetworkImage:
         table_bits=_TABLE_BITS,
     )
     one = 1 << spec.acc_frac(source.format)
-    weight = np.zeros((3 * units, units), np.int64)
-    weight[2 * units :] = np.eye(units, dtype=np.int64) * (7 << _WEIGHT_FRAC)
+    weight = np.zeros((3 * units, inputs), np.int64)
+    weight[2 * units + np.arange(units), np.arange(units) % inputs] = 7 << _WEIGHT_FRAC
     bias = np.zeros((4, units), np.int64)
     bias[0], bias[2] = -16 * one, -3.5 * one
     layer = Layer(
@@ -66,14 +68,16 @@ def echo_image(units: int, *, classes: int = 10) -> NetworkImage:
         weight=np.ones((classes, units), np.int64),
         bias=np.zeros(classes, np.int64),
     )
-    return NetworkImage(name=f"echo-{units}", input=source, layers=(layer,), readout=readout, info={})
+    return NetworkImage(
+        name=f"echo-{inputs}-{units}", input=source, layers=(layer,), readout=readout, info={}
+    )
 
 
 def echo_input(
-    rng: np.random.Generator, *, units: int, share: float, steps: int, sequences: int
+    rng: np.random.Generator, *, inputs: int, share: float, steps: int, sequences: int
 ) -> list[np.ndarray]:
     """Random input for an echo network."""
-    return [(rng.random((steps, units)) < share).astype(np.int64) for _ in range(sequences)]
+    return [(rng.random((steps, inputs)) < share).astype(np.int64) for _ in range(sequences)]
 
 
 def edgedrnn_cycles(active: Sequence[bool] | np.ndarray, *, units: int, elements: int) -> int:

@@ -76,7 +76,7 @@ def record(image: NetworkImage, config: AcceleratorConfig, x: np.ndarray) -> Tra
             }
             for row, step in now.items():
                 activity[row].append(step)
-            at_sums[0] += bool(ctx.get(tile.gather.done))
+            at_sums[0] += bool(sums and ctx.get(tile.gather.ahead_group) == tile.gather.groups - 1)
             at_update[0] += bool(results and ctx.get(tile.update.last))
             if sending and ctx.get(tile.o.payload).kind == Kind.TICK:
                 ticks.append(len(activity[ROWS[0]]) - 1)

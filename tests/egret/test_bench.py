@@ -13,11 +13,11 @@ from egru.integer import IntegerNetwork
 from egru.testing import random_image, random_input
 
 
-@pytest.mark.parametrize("units", [1, 12])
-def test_units_of_an_echo_network_fire_exactly_where_their_input_is_one(units):
-    (x,) = echo_input(np.random.default_rng(0), units=units, share=0.4, steps=60, sequences=1)
-    (events,) = IntegerNetwork(echo_image(units)).run(x).events
-    assert np.array_equal(events != 0, x != 0)
+@pytest.mark.parametrize("units,inputs", [(1, None), (12, None), (12, 5)])
+def test_units_of_an_echo_network_fire_exactly_where_their_input_is_one(units, inputs):
+    (x,) = echo_input(np.random.default_rng(0), inputs=inputs or units, share=0.4, steps=60, sequences=1)
+    (events,) = IntegerNetwork(echo_image(units, inputs=inputs)).run(x).events
+    assert np.array_equal(events != 0, x[:, np.arange(units) % x.shape[1]] != 0)
     assert 0.1 < x.mean() < 0.9
 
 
@@ -82,7 +82,7 @@ def test_the_command_writes_tables_figures_and_a_picture(tmp_path, monkeypatch, 
     assert one / sixteen == pytest.approx(72 / 5, rel=0.03)
     for row in figures["silent"]:
         groups = -(-row["units"] // row["update_lanes"])
-        assert 0 < row["cycles"] - groups < 40
+        assert 0 <= row["cycles"] - groups < 40
     page = (tmp_path / "docs" / "bench.md").read_text()
     out = capsys.readouterr().out
     for heading in ("Shipped networks", "One layer", "Cycles per step over", "without events", "EdgeDRNN"):

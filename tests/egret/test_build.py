@@ -9,6 +9,7 @@ from rich.console import Console
 
 from egret.build import flow, tools
 from egret.build.boards import BOARDS, CAPACITY, board_named
+from egret.build.ice40_clock import pll_dividers
 from egret.build.report import (
     ClockResult,
     DoesNotFitError,
@@ -22,6 +23,7 @@ from egret.build.report import (
     predicted_usage,
 )
 from egret.build.tables import memory_table, resource_table
+from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import describe
 from egru.errors import EgretError
@@ -184,12 +186,15 @@ def test_every_board_makes_a_platform_of_its_device_with_its_clock():
     for board in BOARDS.values():
         platform = board.make_platform()
         assert platform.device == board.device
-        assert platform.default_clk_frequency == board.clock_hz
+        if board.pll:
+            pll_dividers(from_hz=int(platform.default_clk_frequency), to_hz=board.clock_hz)
+        else:
+            assert platform.default_clk_frequency == board.clock_hz
         assert board.device in CAPACITY
 
 
 def test_an_unknown_board_is_refused_and_the_known_ones_are_listed():
-    with pytest.raises(EgretError, match=r"board must be one of ulx3s_12f, .*ulx3s_85f, not 'icestick'"):
+    with pytest.raises(EgretError, match=r"board must be one of ulx3s_12f, .*icebreaker, not 'icestick'"):
         board_named("icestick")
 
 
@@ -370,3 +375,25 @@ def test_the_real_tools_make_a_bitstream_of_a_tiny_network_and_the_prediction_is
     assert before["DP16KD"].used == placed["DP16KD"].used
     assert before["MULT18X18D"].used == placed["MULT18X18D"].used
     assert "End of script" in (tmp_path / "out" / "logs" / "yosys.log").read_text()
+
+
+def test_weights_wider_than_the_single_port_memories_are_refused_with_what_there_is():
+    image = small_image(units=(40,), weight_bits=8)
+    board = BOARDS["icebreaker"]
+    config = AcceleratorConfig(lanes=16, compact=True, weights="loaded")
+    memories = describe(Accelerator(image, config))["memories"]
+    with pytest.raises(
+        DoesNotFitError, match=r"words of 128 bits take 8 single-port RAMs .* there are 4; lanes x"
+    ):
+        flow.check_memories(memories, board, loaded=True)
+    narrow = AcceleratorConfig(lanes=8, compact=True, weights="loaded")
+    flow.check_memories(describe(Accelerator(image, narrow))["memories"], board, loaded=True)
+
+
+def test_the_clock_of_the_ultraplus_is_one_that_its_pll_makes():
+    divf, divq = pll_dividers(from_hz=12_000_000, to_hz=24_000_000)
+    assert 12_000_000 * (divf + 1) == 24_000_000 << divq
+    with pytest.raises(
+        EgretError, match="clock must be one that the PLL makes of 12000000 Hz, not 24000001 Hz"
+    ):
+        pll_dividers(from_hz=12_000_000, to_hz=24_000_001)

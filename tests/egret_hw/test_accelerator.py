@@ -165,6 +165,23 @@ def test_every_variant_of_the_resets_equals_integer_model(reset, state_reset, st
     assert counters[0]["input_events"] == arriving
 
 
+@pytest.mark.parametrize("reset", ["after", "before"])
+@pytest.mark.parametrize("units,lanes,update", [(8, 4, 1), (16, 8, 2), (32, 16, 4)])
+def test_second_sums_in_other_lanes_than_the_first_change_no_bit(units, lanes, update, reset):
+    rng = np.random.default_rng(units)
+    image = random_image(
+        rng, inputs=4, units=(units,), classes=3, mode="every", threshold=(0.0, 0.2), reset=reset
+    )
+    config = AcceleratorConfig(lanes=lanes, update_lanes=update)
+    assert Accelerator(image, config).tiles[0].gather.spread
+    sequences = [random_input(rng, image, steps, density=0.6) for steps in (8, 1, 5)]
+    wanted_logits, wanted_layers = expected_of(image, sequences)
+    assert len({v for step in wanted_layers[0] for v in step.values()}) > 1
+    logits, layers, _ = simulate(image, config, tokens_of(sequences), len(wanted_logits), stall=0.2)
+    assert layers == wanted_layers
+    assert logits == wanted_logits
+
+
 @pytest.mark.parametrize("weight_bits,lanes", [(4, 8), (3, 5), (2, 1)])
 def test_narrow_weights_share_multipliers_and_change_no_bit(weight_bits, lanes):
     rng = np.random.default_rng(weight_bits)
@@ -301,7 +318,7 @@ def test_lanes_out_of_range_are_refused(lanes):
         Accelerator(image, AcceleratorConfig(lanes=lanes))
 
 
-SILENT_STEP = 27
+SILENT_STEP = 25
 """Cycles of a step without events, beyond one for each group of units: docs/architecture.md."""
 
 

@@ -161,16 +161,18 @@ def yosys(script, directory):
     assert run.returncode == 0, run.stderr[-2000:]
 
 
-def cycles_of_an_accelerator(family):
+def cycles_of_an_accelerator(family, config, activity):
     """Cycles that an accelerator made for `family` takes for some sequences, if all that it says is right."""
     rng = np.random.default_rng(3)
-    image = random_image(rng, inputs=5, units=(40, 20), classes=3, mode="mean", weight_bits=8, activity=0.3)
+    image = random_image(
+        rng, inputs=5, units=(40, 20), classes=3, mode="mean", weight_bits=8, activity=activity
+    )
     limits = image.input.format
     sequences = [
         rng.integers(limits.lo, limits.hi + 1, (steps, 5)) * (rng.random((steps, 5)) < 0.5)
         for steps in (4, 15, 1)
     ]
-    accelerator = Accelerator(image, AcceleratorConfig(lanes=4))
+    accelerator = Accelerator(image, config)
     text = verilog.convert(accelerator, name="accelerator", platform=Family(family), emit_src=False)
     sidecar = json.loads(json.dumps(describe(accelerator)))
     simulation = build_bench("\n".join([text, *models(family).values()]), sidecar, optimise="quick")
@@ -179,8 +181,15 @@ def cycles_of_an_accelerator(family):
     return report.outcome.cycles
 
 
-def test_an_accelerator_of_hard_blocks_is_bit_exact_and_takes_equally_many_cycles_on_every_family():
-    assert len({cycles_of_an_accelerator(family) for family in FAMILIES}) == 1
+@pytest.mark.parametrize(
+    ("config", "activity"),
+    [(AcceleratorConfig(lanes=4), 0.3), (AcceleratorConfig(lanes=8, compact=True), None)],
+    ids=["full", "compact"],
+)
+def test_an_accelerator_of_hard_blocks_is_bit_exact_and_takes_equally_many_cycles_on_every_family(
+    config, activity
+):
+    assert len({cycles_of_an_accelerator(family, config, activity) for family in FAMILIES}) == 1
 
 
 SYNTHESIS = {ECP5: "synth_ecp5", ICE40: "synth_ice40 -device u"}

@@ -25,7 +25,7 @@ from egret_sim.turns import plan
 from egru.errors import EgretError
 from egru.testing import random_image, random_input
 
-SILENT_CYCLES = 27
+SILENT_CYCLES = 25
 """What a step without events takes beyond ceil(N / P), with 6P lanes or more."""
 
 
@@ -38,6 +38,7 @@ CASES = [
     case(4, (20,), config=AcceleratorConfig(lanes=7, update_lanes=1), id="lanes-that-do-not-divide"),
     case(3, (25,), config=AcceleratorConfig(lanes=24, update_lanes=4, queue_depth=1), id="overlap"),
     case(3, (25,), config=AcceleratorConfig(lanes=24, update_lanes=8), mode="every", id="turns"),
+    case(3, (16,), config=AcceleratorConfig(lanes=8, update_lanes=2, streams=2), id="second-sums-beside"),
     case(2, (5,), config=AcceleratorConfig(lanes=16), density=0.9, id="rows-of-one-word"),
     case(5, (40,), config=AcceleratorConfig(lanes=8, update_lanes=2), activity=0.0, density=0.0, id="silent"),
     case(5, (30,), config=AcceleratorConfig(lanes=48), activity=1.0, density=1.0, id="dense"),
@@ -161,7 +162,7 @@ def costs(image, config, sequences):
     return [tuple(b - a for a, b in zip(before, after, strict=True)) for before, after in pairwise(snapshots)]
 
 
-@pytest.mark.parametrize("units,lanes,update", [(20, 6, 1), (21, 13, 2), (5, 64, 5), (33, 48, 8)])
+@pytest.mark.parametrize("units,lanes,update", [(20, 6, 1), (21, 13, 2), (5, 64, 5), (33, 48, 8), (16, 8, 2)])
 def test_a_silent_step_takes_the_update_of_all_units_and_a_constant(units, lanes, update):
     image, config = silent_image(units), AcceleratorConfig(lanes=lanes, update_lanes=update)
     sequences = [np.zeros((steps, 4), int) for steps in (1, 1, 7)]

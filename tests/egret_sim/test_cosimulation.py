@@ -1,5 +1,6 @@
 """The bench of a whole accelerator, tried on a stub that can be told to misbehave."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 
 from egret_sim.build import SimulationError
 from egret_sim.cosimulation import Stalls, build_bench, run_bench
+from egret_sim.native import build_native
 
 STUB = Path(__file__).with_name("stub.sv")
 HANG, WAVER, LOSE = 1, 2, 3  # what the stub does after an event with index 15 and this value
@@ -27,9 +29,9 @@ SIDECAR = {
 }
 
 
-@pytest.fixture(scope="module")
-def stub():
-    return build_bench(STUB, SIDECAR, optimise="quick")
+@pytest.fixture(scope="module", params=[build_bench, build_native], ids=["cocotb", "native"])
+def stub(request):
+    return request.param(STUB, SIDECAR, optimise="quick")
 
 
 def draw(count, seed=1):
@@ -153,7 +155,7 @@ def test_progress_is_reported(stub, tmp_path):
 
 
 def test_a_simulator_that_dies_is_an_error_not_a_pass(stub, tmp_path):
-    broken = type(stub)(top="no_such_program", directory=stub.directory)
+    broken = replace(stub, directory=tmp_path)
     sequences = draw(2)
     with pytest.raises(SimulationError):
         run_bench(broken, SIDECAR, sequences, golden(sequences), directory=tmp_path)

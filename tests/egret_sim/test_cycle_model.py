@@ -16,7 +16,7 @@ def test_random_patterns_take_the_cycles_that_are_predicted():
     rng = np.random.default_rng(0)
     sequences = [
         x for share in (0.0, 0.03, 0.1, 0.6, 1.0)
-        for x in echo_input(rng, units=40, share=share, steps=120, sequences=2)
+        for x in echo_input(rng, inputs=40, share=share, steps=120, sequences=2)
     ]  # fmt: skip
     report = simulate(image, sequences, config, optimise="quick")
     assert report.passed

@@ -22,8 +22,9 @@ class Ebr(wiring.Component):
     Inferred, it would get logic that gives the old word where a word is read and written at once, and more
     that makes its output zero at first. The output register is in the fabric: the block has none.
 
-    Latency: 2 cycles from `address` to `data`; a word written in cycle t is read with an `address` given in
-    cycle t + 1 or later. Reading the word that is written in the same cycle gives an undefined word.
+    Latency: 2 cycles from `address` to `data`, or 1 without the output register; a word written in cycle t is
+    read with an `address` given in cycle t + 1 or later. Reading the word that is written in the same cycle
+    gives an undefined word.
 
     Members
     -------
@@ -32,11 +33,12 @@ class Ebr(wiring.Component):
     write_enable, write_address, write_data : In, what to write
     """
 
-    def __init__(self, *, width: int, depth: int):
+    def __init__(self, *, width: int, depth: int, output_register: bool = True):
         if not 1 <= depth <= EBR_DEPTH:
             raise ValueError(f"depth must be 1 to {EBR_DEPTH}, not {depth!r}")
         self.width = width
         self.depth = depth
+        self.output_register = output_register
         super().__init__(ram_members(width, depth))
 
     def elaborate(self, platform):
@@ -64,7 +66,7 @@ class Ebr(wiring.Component):
                 i_WDATA=word,
                 o_RDATA=out,
             )
-        m.d.comb += self.data.eq(pipe(m, read, "output"))
+        m.d.comb += self.data.eq(pipe(m, read, "output") if self.output_register else read)
         return m
 
 

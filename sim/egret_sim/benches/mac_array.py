@@ -4,7 +4,7 @@ from collections import deque
 
 import cocotb
 
-from egret_hw.accumulator import ASK_LATENCY, SUM_LATENCY, SUM_READ_LATENCY
+from egret_hw.accumulator import SUM_LATENCY, SUM_READ_LATENCY
 from egret_hw.geometry import CANDIDATE, GATES
 from egret_hw.mac_array import PRODUCT_LATENCY
 from egret_hw.memory import READ_LATENCY
@@ -13,9 +13,6 @@ from egret_sim.benches.testbench import Bench, Stall, pack, unpack
 
 STEPS = 12
 MOST_ROWS = 15  # of one kind in one step: what the width of a sum has room for
-
-#: Cycles from a word until its sums can be asked for.
-PRODUCT_CYCLES = PRODUCT_LATENCY + SUM_LATENCY
 
 #: Sums by position in a row. A candidate has a second one, of its recurrent products.
 Sums = dict[tuple[str, int], int]
@@ -33,7 +30,10 @@ class Words:
         self.script: deque[tuple[dict[str, int], list[int]] | None] = deque()
         self.closed: list[Sums] = []
         self.sums: Sums = {}
-        self.strobed = -PRODUCT_CYCLES  # cycle of the last word
+        self.product_cycles = (
+            PRODUCT_LATENCY + SUM_LATENCY - macs.ask_latency
+        )  # of a word, until it is closed
+        self.strobed = -self.product_cycles  # cycle of the last word
         self.held = False  # a border waits until the other bank has been read
         bench.add(self)
 
@@ -103,7 +103,7 @@ class Words:
 
     def sample(self) -> None:
         """Whether products are under way must be known."""
-        empty = self.bench.cycle - self.strobed >= PRODUCT_CYCLES
+        empty = self.bench.cycle - self.strobed >= self.product_cycles
         self.bench.expect("empty", int(empty), self.bench.get("empty"))
 
 
@@ -126,7 +126,7 @@ class Reader:
             orders = [list(range(self.macs.slots)) for _ in range(self.macs.lanes)]
             for order in orders:
                 self.bench.rng.shuffle(order)
-            self.reads.extend([None] * ASK_LATENCY)
+            self.reads.extend([None] * self.macs.ask_latency)
             self.reads.extend(zip(*orders, strict=True))
         now = self.reads.popleft() if self.reads else None
         self.bench.set("reading", now is not None)

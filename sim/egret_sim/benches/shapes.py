@@ -20,7 +20,7 @@ from egret_hw.mac_array import MacArray
 from egret_hw.neuron_update import NeuronUpdate
 from egret_hw.queues import EventQueue, RecurrentQueue
 from egret_hw.readout import ReadoutTile
-from egret_hw.sum_gather import SumGather
+from egret_hw.sum_gather import START_LATENCY, SumGather
 from egret_hw.tile import Tile
 from egret_hw.weight_fetch import WeightFetch
 from egru.image import NetworkImage
@@ -90,6 +90,7 @@ class Shape:
                 value=tile.value,
                 sum_bits=tile.weight_bits + tile.value.width + 5,
                 banks=2,
+                ask_latency=START_LATENCY,
             ),
             "sum_gather": SumGather(
                 geometry=geometry, units=self.update_lanes, sum_bits=12, streams=self.streams
@@ -110,7 +111,8 @@ class Shape:
 
 
 #: Lanes that do not divide a row; one of everything; rows of one word, so that sums are forwarded, with lanes
-#: enough to read two kinds of sums at once; lanes that each hold one gate.
+#: enough to read two kinds of sums at once; lanes that each hold one gate; second sums beside the
+#: first ones.
 SHAPES = {
     "uneven": Shape(
         3, 5, 3, "every", lanes=7, update_lanes=2, readout_lanes=2, queue_depth=4, streams=1, seed=11
@@ -123,6 +125,9 @@ SHAPES = {
     ),
     "gates": Shape(
         4, 7, 3, "mean", lanes=6, update_lanes=1, readout_lanes=2, queue_depth=8, streams=2, seed=14
+    ),
+    "spread": Shape(
+        5, 16, 3, "every", lanes=8, update_lanes=2, readout_lanes=2, queue_depth=8, streams=2, seed=15
     ),
 }
 

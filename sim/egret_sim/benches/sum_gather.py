@@ -10,6 +10,8 @@ from egret_sim.benches import shapes
 from egret_sim.benches.testbench import Bench, Probe, Stall, pack, unpack
 
 PASSES = 20
+EARLIEST_START = 2
+"""Cycles from `done` or reset to a start, at the earliest."""
 
 
 @cocotb.test()
@@ -31,6 +33,7 @@ async def sum_gather(dut, stalls):
     memory = [[[draw() for _ in range(geometry.slots)] for _ in range(geometry.lanes)] for _ in range(2)]
     answers: deque[list[int]] = deque([[0] * geometry.lanes for _ in range(SUM_READ_LATENCY)])
     idle, passes, finished, group = True, 0, 0, 0
+    since_done = 0
     started: deque[tuple[int, dict[str, int]]] = deque()  # bank and step of each pass whose sums are to come
     announced: deque[int] = deque()
     seconds_due: tuple[int, int, dict[str, int]] | None = None  # group, bank and step
@@ -44,12 +47,12 @@ async def sum_gather(dut, stalls):
     def second(unit: int, bank: int, step: dict[str, int]) -> int:
         if not step["has_recurrent"]:
             return 0
-        word, lane = divmod(GATES * unit + CANDIDATE, geometry.lanes)
+        word, lane = divmod(geometry.second_position(unit, gather.units), geometry.lanes)
         return memory[bank][lane][geometry.words + (word // GATES if geometry.mixed else word)]
 
     def drive() -> None:
         nonlocal idle, passes
-        start = idle and passes < PASSES and not pause()
+        start = idle and since_done >= EARLIEST_START and passes < PASSES and not pause()
         if start:
             step = {name: rng.randrange(2) for name in ("has_input", "has_recurrent", "fresh")}
             step["has_any"] = step["has_input"] | step["has_recurrent"]
@@ -64,7 +67,8 @@ async def sum_gather(dut, stalls):
         bench.set("lane_sums", bench.tamper(bits, (1 << layout.size) - 1 if passes else 0))
 
     def look() -> None:
-        nonlocal idle, finished, group, seconds_due
+        nonlocal idle, since_done, finished, group, seconds_due
+        since_done += 1
         slots = unpack(gather.read_slots.shape(), bench.get("read_slots"))
         bank = bench.get("read_bank")
         # Between passes an address may point past the memory; nobody looks at the answer.
@@ -72,7 +76,7 @@ async def sum_gather(dut, stalls):
         answers.append([memory[bank][lane][min(int(slots[lane]), limit)] for lane in range(geometry.lanes)])
         if bench.get("done"):
             bench.expect("done while reading", False, idle)
-            idle = True
+            idle, since_done = True, 1
             bench.note()
         if seconds_due:
             seconds = unpack(gather.seconds.shape(), bench.get("seconds"))

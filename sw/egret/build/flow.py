@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from egret.build.boards import CAPACITY, DP16KD_BITS, Board
+from egret.build.boards import BLOCK_RAM, CAPACITY, Board
+from egret.build.ice40_clock import PllClock
 from egret.build.report import (
     BuildReport,
     DoesNotFitError,
@@ -21,18 +22,37 @@ from egret.build.report import (
     predicted_usage,
 )
 from egret.build.tools import ToolError, run_tool, shown_stage
+from egret_hw.blocks.family import ECP5, ICE40
+from egret_hw.blocks.ice40_memory import SPRAM_ADDRESS_BITS, SPRAM_WIDTH
 from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import describe
+from egret_hw.link_protocol import encode_weights
 from egru.errors import EgretError
 from egru.image import NetworkImage
 
 #: Names of the results, below the output directory.
 BITSTREAM, JTAG, REPORT, LOGS = "egret.bit", "egret.svf", "report.json", "logs"
+#: For iCE40, and what a host sends to load the weights.
+BINARY, WEIGHTS = "egret.bin", "weights.bin"
 
 _NAME = "egret"
-_STAGES = {"yosys": "Synthesis", "nextpnr-ecp5": "Place and route", "ecppack": "Packing"}
+_STAGES = {
+    "yosys": "Synthesis",
+    "nextpnr-ecp5": "Place and route",
+    "nextpnr-ice40": "Place and route",
+    "ecppack": "Packing",
+    "icepack": "Packing",
+}
 #: Logs that the platform has the tools write.
-_OWN_LOGS = {"yosys": f"{_NAME}.rpt", "nextpnr-ecp5": f"{_NAME}.tim"}
+_OWN_LOGS = {"yosys": f"{_NAME}.rpt", "nextpnr-ecp5": f"{_NAME}.tim", "nextpnr-ice40": f"{_NAME}.tim"}
+#: Timing of the UltraPlus; never `-dsp`, which would take our SB_MAC16 for its own. A tile's eight flip-flops
+#: share an enable, so one for a few of them would leave the rest of its tile empty.
+_SYNTH_OPTIONS = {ICE40: "-device u -dffe_min_ce_use 9"}
+#: What the tools make that is kept.
+_MADE = {
+    ECP5: ((f"{_NAME}.bit", BITSTREAM), (f"{_NAME}.svf", JTAG)),
+    ICE40: ((f"{_NAME}.bin", BINARY),),
+}
 
 
 def build_bitstream(
@@ -47,7 +67,9 @@ def build_bitstream(
     """Build a bitstream of the network for a board.
 
     Writes `egret.bit` (for openFPGALoader), `egret.svf` (for JTAG programmers), `report.json` and the
-    tools' logs. Results appear together, and only if the design fits and is fast enough; the logs always.
+    tools' logs; for iCE40 `egret.bin`. Where weights are loaded at run time, `weights.bin` holds the bytes
+    that a host sends for it (docs/link.md). Results appear together, and only if the design fits and is fast
+    enough; the logs always.
 
     Parameters
     ----------
@@ -73,9 +95,18 @@ def build_bitstream(
     from egret.build.top import BoardTop
 
     console = console or Console(stderr=True)
-    top = BoardTop(image, config, clock_hz=board.clock_hz, baud=board.baud)
+    top = BoardTop(
+        image,
+        config,
+        clock_hz=board.clock_hz,
+        baud=board.baud,
+        receive_bytes=board.receive_bytes,
+        counters=board.counters,
+        clock=PllClock(to_hz=board.clock_hz) if board.pll else None,
+    )
     sidecar = describe(top.accelerator)
-    check_memories(sidecar["memories"], board)
+    loaded = top.accelerator.config.loaded
+    check_memories(sidecar["memories"], board, loaded=loaded)
 
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -87,25 +118,41 @@ def build_bitstream(
     try:
         report = _build(image, board, top, sidecar, work, logs, seed, console)
         (work / REPORT).write_text(json.dumps(report.as_json(), indent=2) + "\n")
+        made = [*_MADE[board.family], (REPORT, REPORT)]
+        if loaded:
+            words = [tile.weight_words for tile in top.accelerator.tiles]
+            tokens, _ = encode_weights(words, word_bytes=top.linked.link.word_bytes)
+            (work / WEIGHTS).write_bytes(tokens)
+            made.insert(0, (WEIGHTS, WEIGHTS))
         # The report last: where it is, the rest is.
-        for made, name in ((f"{_NAME}.bit", BITSTREAM), (f"{_NAME}.svf", JTAG), (REPORT, REPORT)):
-            os.replace(work / made, directory / name)
+        for source, name in made:
+            os.replace(work / source, directory / name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return report
 
 
-def check_memories(memories: list[dict], board: Board) -> None:
-    """Refuse, before minutes of synthesis, what can never fit: more bits than the device's block RAMs hold.
+def bitstream_name(board: Board) -> str:
+    """Name of the bitstream's file, below the output directory."""
+    return _MADE[board.family][0][1]
 
-    Memories small enough for LUT RAM (32 words) are left out.
+
+def check_memories(memories: list[dict], board: Board, *, loaded: bool = False) -> None:
+    """Refuse, before minutes of synthesis, what can never fit: more bits than the device's memories hold.
+
+    Weights that are loaded lie in the single-port RAMs of iCE40. Memories small enough for LUT RAM (32 words)
+    are left out.
 
     Raises
     ------
     DoesNotFitError
     """
+    if loaded and board.family == ICE40:
+        check_single_port(memories, board)
+        memories = [memory for memory in memories if not _is_layers_weights(memory)]
     bits = sum(memory["bits"] for memory in memories if memory["words"] > 32)
-    available = CAPACITY[board.device]["DP16KD"] * DP16KD_BITS
+    block, block_bits = BLOCK_RAM[board.family]
+    available = CAPACITY[board.device][block] * block_bits
     if bits > available:
         weights = sum(memory["bits"] for memory in memories if memory["holds"] == "weights")
         raise DoesNotFitError(
@@ -113,6 +160,30 @@ def check_memories(memories: list[dict], board: Board) -> None:
             f"({weights} of them weights), the block RAMs hold {available}, {bits - available} "
             f"({100 * (bits / available - 1):.0f} %) too many; use a smaller network or narrower weights"
         )
+
+
+def check_single_port(memories: list[dict], board: Board) -> None:
+    """Refuse weights that are wider or more than the single-port RAMs of the device hold.
+
+    Raises
+    ------
+    DoesNotFitError
+    """
+    have = CAPACITY[board.device]["ICESTORM_SPRAM"]
+    weights = [memory for memory in memories if _is_layers_weights(memory)]
+    needed = sum(-(-one["width"] // SPRAM_WIDTH) * -(-one["words"] >> SPRAM_ADDRESS_BITS) for one in weights)
+    if needed > have:
+        listed = ", ".join(f"{one['words']} words of {one['width']} bits" for one in weights)
+        raise DoesNotFitError(
+            f"the weights do not fit {board.device} of board {board.name}: {listed} take {needed} "
+            f"single-port RAMs of {1 << SPRAM_ADDRESS_BITS} words of {SPRAM_WIDTH} bits, there are {have}; "
+            f"lanes x weight bits of all layers together must be at most {have * SPRAM_WIDTH}: use fewer "
+            "lanes (--lanes) or narrower weights"
+        )
+
+
+def _is_layers_weights(memory: dict) -> bool:
+    return memory["holds"] == "weights" and memory["path"].startswith("layer")
 
 
 def _build(
@@ -131,6 +202,7 @@ def _build(
             _NAME,
             script_after_synth=f"tee -q -o {_NAME}.stat.json stat -json",
             nextpnr_opts=f"--report {_NAME}.report.json --seed {seed}",
+            synth_opts=_SYNTH_OPTIONS.get(board.family, ""),
         )
         for name, content in plan.files.items():
             path = work / name
@@ -153,14 +225,14 @@ def _build(
                 own_log=_OWN_LOGS.get(tool),
             )
         except ToolError as error:
-            if tool == "nextpnr-ecp5":
+            if tool.startswith("nextpnr"):
                 explain_failure(error.log, board)
             raise
         seconds[tool] = round(time.monotonic() - start, 1)
         if tool == "yosys":
             cells = cells_of_statistics((work / f"{_NAME}.stat.json").read_text())
             check_fit(predicted_usage(cells, board.device), board)
-        elif tool == "nextpnr-ecp5":
+        elif tool.startswith("nextpnr"):
             resources, clock = parse_report((work / f"{_NAME}.report.json").read_text())
             check_fit(resources, board)
             check_timing(clock)

@@ -11,12 +11,24 @@ from egru.errors import EgretError
 
 #: What people call each resource.
 KINDS = {"TRELLIS_COMB": "LUT", "TRELLIS_FF": "flip-flop", "DP16KD": "block RAM", "MULT18X18D": "multiplier"}
+KINDS |= {
+    "ICESTORM_LC": "logic cell",  # a look-up table and a flip-flop
+    "ICESTORM_RAM": "block RAM",
+    "ICESTORM_SPRAM": "single-port RAM",
+    "ICESTORM_DSP": "multiplier",
+}
 
 _REMEDIES = {
     "TRELLIS_COMB": "fewer lanes (--lanes), fewer update lanes (--update-lanes) or a smaller network",
     "TRELLIS_FF": "fewer lanes (--lanes), fewer update lanes (--update-lanes) or a smaller network",
     "DP16KD": "a smaller network, narrower weights or fewer update lanes (--update-lanes)",
     "MULT18X18D": "fewer lanes (--lanes, --readout-lanes) or fewer update lanes (--update-lanes)",
+}
+_REMEDIES |= {
+    "ICESTORM_LC": _REMEDIES["TRELLIS_COMB"],
+    "ICESTORM_RAM": "a smaller network",
+    "ICESTORM_SPRAM": "fewer lanes (--lanes), narrower weights or a smaller network",
+    "ICESTORM_DSP": _REMEDIES["MULT18X18D"],
 }
 
 #: Cells of a synthesised netlist as the resources that they take when placed.
@@ -27,6 +39,10 @@ _CELL_COST = {
     "TRELLIS_FF": {"TRELLIS_FF": 1},
     "DP16KD": {"DP16KD": 1},
     "MULT18X18D": {"MULT18X18D": 1},
+    "SB_LUT4": {"ICESTORM_LC": 1},
+    "SB_RAM40_4K": {"ICESTORM_RAM": 1},
+    "SB_SPRAM256KA": {"ICESTORM_SPRAM": 1},
+    "SB_MAC16": {"ICESTORM_DSP": 1},
 }
 
 
@@ -122,7 +138,7 @@ def predicted_usage(cells: Mapping[str, int], device: str) -> tuple[Usage, ...]:
     used = dict.fromkeys(CAPACITY[device], 0)
     for cell, count in cells.items():
         for resource, cost in _CELL_COST.get(cell, {}).items():
-            used[resource] += cost * count
+            used[resource] = used.get(resource, 0) + cost * count
     return tuple(Usage(resource, used[resource], have) for resource, have in CAPACITY[device].items())
 
 
@@ -139,7 +155,7 @@ def parse_report(text: str) -> tuple[tuple[Usage, ...], ClockResult]:
         resources = tuple(
             Usage(name, int(entry["used"]), int(entry["available"]))
             for name, entry in sorted(report["utilization"].items())
-            if name in KINDS or entry["used"]
+            if (name in KINDS and entry["available"]) or entry["used"]
         )
         clocks = [
             ClockResult(name, float(entry["achieved"]), float(entry["constraint"]))

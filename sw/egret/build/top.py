@@ -1,14 +1,16 @@
 """What goes onto a board: the accelerator, the byte link and a serial port."""
 
 from amaranth.build import Subsignal
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import Cat, Elaboratable, Module
 from amaranth.lib import wiring
 from amaranth.lib.io import Buffer
 from amaranth.lib.wiring import In, Out, connect
 
 from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
+from egret_hw.counters import COUNTED
 from egret_hw.link import ByteLink
+from egret_hw.link_protocol import RECEIVE_BUFFER_BYTES
 from egret_hw.uart import UARTReceiver, UARTTransmitter, divisor_for
 from egru.image import NetworkImage
 
@@ -24,6 +26,10 @@ class LinkedAccelerator(wiring.Component):
         How to build it.
     divisor : int
         Clock cycles per bit of the serial port.
+    receive_bytes : int
+        Bytes held for the accelerator.
+    counters : bool
+        Whether a host may ask for performance counters; if not, they take no room.
 
     Members
     -------
@@ -40,11 +46,21 @@ class LinkedAccelerator(wiring.Component):
     rx: In(1, init=1)
     tx: Out(1, init=1)
 
-    def __init__(self, image: NetworkImage, config: AcceleratorConfig | None = None, *, divisor: int) -> None:
+    def __init__(
+        self,
+        image: NetworkImage,
+        config: AcceleratorConfig | None = None,
+        *,
+        divisor: int,
+        receive_bytes: int = RECEIVE_BUFFER_BYTES,
+        counters: bool = True,
+    ) -> None:
+        self.counters = counters
         self.accelerator = Accelerator(image, config)
         self.divisor = divisor
         last = len(image.layers) - 1
         self._tap_name = f"tap{last}"
+        tiles = self.accelerator.tiles
         tap_layout = getattr(self.accelerator, self._tap_name).token.shape()
         self.link = ByteLink(
             inputs=image.input.size,
@@ -53,6 +69,9 @@ class LinkedAccelerator(wiring.Component):
             unit_value=tap_layout["value"].shape,
             classes=image.readout.spec.classes,
             logit_value=self.accelerator.logits.payload.shape()["value"].shape,
+            receive_depth=receive_bytes,
+            loads=[(tile.load_layout, len(tile.weight_words)) for tile in tiles if tile.loaded],
+            counters=len(tiles) * len(COUNTED) if counters else 0,
         )
         super().__init__()
 
@@ -68,6 +87,12 @@ class LinkedAccelerator(wiring.Component):
         connect(m, accelerator.logits, link.logits)
         connect(m, getattr(accelerator, self._tap_name), link.tap)
         connect(m, link.sent, transmitter.bytes)
+        for number, tile in enumerate(accelerator.tiles):
+            if tile.loaded:
+                connect(m, getattr(link, f"load{number}"), getattr(accelerator, f"load{number}"))
+        if self.counters:
+            numbers = range(len(accelerator.tiles))
+            m.d.comb += link.counters.eq(Cat(getattr(accelerator, f"counters{number}") for number in numbers))
         m.d.comb += [
             receiver.line.eq(self.rx),
             link.overflow.eq(receiver.overflow),
@@ -80,12 +105,30 @@ class LinkedAccelerator(wiring.Component):
 
 
 class BoardTop(Elaboratable):
-    """A :class:`LinkedAccelerator` on the pins of a board with a ``uart`` resource."""
+    """A :class:`LinkedAccelerator` on the pins of a board with a ``uart`` resource.
+
+    `clock` makes the clock domain where it is not the platform's own.
+    """
 
     def __init__(
-        self, image: NetworkImage, config: AcceleratorConfig | None = None, *, clock_hz: int, baud: int
+        self,
+        image: NetworkImage,
+        config: AcceleratorConfig | None = None,
+        *,
+        clock_hz: int,
+        baud: int,
+        receive_bytes: int = RECEIVE_BUFFER_BYTES,
+        counters: bool = True,
+        clock: Elaboratable | None = None,
     ) -> None:
-        self.linked = LinkedAccelerator(image, config, divisor=divisor_for(clock_hz=clock_hz, baud=baud))
+        self.clock = clock
+        self.linked = LinkedAccelerator(
+            image,
+            config,
+            divisor=divisor_for(clock_hz=clock_hz, baud=baud),
+            receive_bytes=receive_bytes,
+            counters=counters,
+        )
 
     @property
     def accelerator(self) -> Accelerator:
@@ -94,6 +137,8 @@ class BoardTop(Elaboratable):
 
     def elaborate(self, platform) -> Module:
         m = Module()
+        if self.clock is not None:
+            m.submodules.clock = self.clock
         m.submodules.linked = linked = self.linked
         # The whole resource without buffers: those of its other lines would claim pins for nothing.
         lines = [line.name for line in platform.lookup("uart").ios if isinstance(line, Subsignal)]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .options import Lanes, Protection, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
+from .options import Protection, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
 
 
 def bitstream(
@@ -17,10 +17,16 @@ def bitstream(
         Path, typer.Option("--output", "-o", help="Directory for the results; made if need be.")
     ],
     board: Annotated[str, typer.Option(help="Board, such as ulx3s_85f.")] = "ulx3s_85f",
-    lanes: Lanes = "16",
+    lanes: Annotated[
+        str | None,
+        typer.Option(
+            help="Multipliers in each layer's tile, 1 to 64, by default the board's; with commas, one number "
+            "for each layer."
+        ),
+    ] = None,
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
-    queue_depth: QueueDepth = 16,
+    queue_depth: QueueDepth = None,
     protection: Protection = "none",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the placement.")] = 1,
 ) -> None:
@@ -30,12 +36,20 @@ def bitstream(
 
     chosen = board_named(board)
     network = load_image(image)
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, protection=protection)
-    from egret.build.flow import BITSTREAM, build_bitstream
+    config = accelerator_config(
+        lanes or str(chosen.lanes),
+        update_lanes,
+        readout_lanes,
+        queue_depth,
+        weights=chosen.weights,
+        compact=chosen.compact,
+        protection=protection,
+    )
+    from egret.build.flow import bitstream_name, build_bitstream
     from egret.build.tables import memory_table, resource_table
 
     report = build_bitstream(network, chosen, output, config=config, seed=seed)
     console = Console()
     console.print(memory_table(report))
     console.print(resource_table(report))
-    console.print(f"wrote {output / BITSTREAM}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / bitstream_name(chosen)}", highlight=False, soft_wrap=True)

@@ -57,7 +57,7 @@ def faults(
     lanes: Lanes = "16",
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
-    queue_depth: QueueDepth = 16,
+    queue_depth: QueueDepth = None,
     streams: Streams = 1,
     output: Annotated[
         Path | None,

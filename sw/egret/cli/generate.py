@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .options import Lanes, Protection, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from .options import (
+    Compact,
+    Lanes,
+    Protection,
+    QueueDepth,
+    ReadoutLanes,
+    Streams,
+    UpdateLanes,
+    Weights,
+    accelerator_config,
+)
 
 
 def generate(
@@ -19,8 +29,10 @@ def generate(
     lanes: Lanes = "16",
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
-    queue_depth: QueueDepth = 16,
+    queue_depth: QueueDepth = None,
     streams: Streams = 1,
+    weights: Weights = "fixed",
+    compact: Compact = False,
     protection: Protection = "none",
     family: Annotated[
         str, typer.Option(help="Whose hard blocks to use: generic (inferred), ecp5 or ice40.")
@@ -31,7 +43,9 @@ def generate(
     from egru.image import load_image
 
     network = load_image(image)
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams, protection)
+    config = accelerator_config(
+        lanes, update_lanes, readout_lanes, queue_depth, streams, weights, compact, protection
+    )
     with Console(stderr=True).status(f"generating {network.name}"):
         sidecar = generator.generate(network, output, config, family=family)
     parameters = sidecar["parameters"]

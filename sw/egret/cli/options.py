@@ -20,7 +20,18 @@ UpdateLanes = Annotated[
     typer.Option(help="Units updated per cycle in each tile; with commas, one number for each layer."),
 ]
 ReadoutLanes = Annotated[int | None, typer.Option(help="Multipliers in the readout.")]
-QueueDepth = Annotated[int, typer.Option(help="Tokens that wait in front of each tile, 1 to 4096.")]
+QueueDepth = Annotated[
+    int | None,
+    typer.Option(help="Tokens that wait in front of each tile, 1 to 4096; by default 16, or 4 if compact."),
+]
+Weights = Annotated[
+    str,
+    typer.Option(help="The layers' weights: fixed (in the memories from the start) or loaded (at run time)."),
+]
+Compact = Annotated[
+    bool,
+    typer.Option("--compact", help="The form for small devices: less memory and logic, some more cycles."),
+]
 Streams = Annotated[int, typer.Option(help="Independent sequences whose steps are taken in turn, 1 to 16.")]
 
 Protection = Annotated[
@@ -32,8 +43,10 @@ def accelerator_config(
     lanes: str,
     update_lanes: str | None,
     readout_lanes: int | None,
-    queue_depth: int,
+    queue_depth: int | None,
     streams: int = 1,
+    weights: str = "fixed",
+    compact: bool = False,
     protection: str = "none",
 ) -> AcceleratorConfig:
     """The configuration that the options ask for; EgretError where one is not a number."""
@@ -45,6 +58,8 @@ def accelerator_config(
         readout_lanes=readout_lanes,
         queue_depth=queue_depth,
         streams=streams,
+        weights=weights,
+        compact=compact,
         protection=protection,
     )
 

@@ -102,8 +102,12 @@ def _add_bitstream(table: Table, report: dict[str, Any]) -> None:
         ("TRELLIS_FF", "flip-flops"),
         ("DP16KD", "block RAMs"),
         ("MULT18X18D", "multipliers"),
+        ("ICESTORM_LC", "logic cells"),
+        ("ICESTORM_RAM", "block RAMs"),
+        ("ICESTORM_SPRAM", "single-port RAMs"),
+        ("ICESTORM_DSP", "multipliers"),
     ):
-        usage = report["resources"][resource]
-        table.add_row(title, f"{usage['used']} of {usage['available']} ({usage['percent']:.1f} %)")
+        if usage := report["resources"].get(resource):
+            table.add_row(title, f"{usage['used']} of {usage['available']} ({usage['percent']:.1f} %)")
     clock = report["clock"]
     table.add_row("clock", f"{clock['achieved_mhz']:.1f} MHz, board's {clock['required_mhz']:.1f} MHz")

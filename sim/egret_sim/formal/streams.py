@@ -1,0 +1,146 @@
+"""Stream rules of every component that has streams."""
+
+from collections.abc import Callable
+
+import numpy as np
+from amaranth.hdl import Assume, Module, Signal, signed, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
+
+from egret_hw.accelerator import Accelerator
+from egret_hw.config import AcceleratorConfig
+from egret_hw.event_encoder import EventEncoder
+from egret_hw.fifo import PassingFifo
+from egret_hw.link import ByteLink
+from egret_hw.logit_scan import LogitScan
+from egret_hw.readout import ReadoutTile
+from egret_hw.readout_scheduler import ReadoutScheduler
+from egret_hw.stream import Kind
+from egret_hw.tile import Tile
+from egret_hw.tile_scheduler import TileScheduler
+from egret_hw.uart import UARTReceiver, UARTTransmitter
+from egret_hw.weight_fetch import WeightFetch
+from egru.image import NetworkImage
+from egru.testing import random_image
+
+from .checker import drive, stream_rules, streams_of
+from .proof import Build
+
+UNITS, LANES = 2, 3
+
+
+def image(*, reset: str = "after", mode: str = "mean", units: int = UNITS) -> NetworkImage:
+    """A network so small that a solver can look at all of it."""
+    return random_image(
+        np.random.default_rng(1),
+        inputs=1,
+        units=[units],
+        classes=2,
+        mode=mode,
+        max_steps=3,
+        input_bits=2,
+        weight_bits=2,
+        event_bits=2,
+        table_bits=4,
+        reset=reset,
+    )
+
+
+def accelerator() -> Accelerator:
+    """One layer and a readout."""
+    return Accelerator(image(), AcceleratorConfig(lanes=LANES, queue_depth=1))
+
+
+def tile(*, streams: int = 1, reset: str = "after", lanes: int = LANES, units: int = UNITS) -> Tile:
+    """A layer of its own."""
+    layer = image(reset=reset, units=units).layers[0]
+    return Tile(layer=layer, lanes=lanes, update_lanes=1, queue_depth=1, streams=streams)
+
+
+def readout(*, mode: str = "mean") -> ReadoutTile:
+    """A readout of its own."""
+    network = image(mode=mode)
+    return ReadoutTile(
+        readout=network.readout, events=network.layers[0].event_format, lanes=1, queue_depth=1, streams=1
+    )
+
+
+def scheduler(*, streams: int = 1, gate_first: bool = False) -> TileScheduler:
+    """A tile's scheduler."""
+    return TileScheduler(
+        inputs=2,
+        units=2,
+        event_bits=1,
+        input_value=unsigned(1),
+        value=signed(3),
+        input_shift=0,
+        recurrent_shift=1,
+        streams=streams,
+        steps=min(2, streams),
+        gate_first=gate_first,
+    )
+
+
+def link() -> ByteLink:
+    """The serial link of a network with one unit, with the smallest buffers."""
+    return ByteLink(
+        inputs=2,
+        input_value=unsigned(2),
+        units=1,
+        unit_value=unsigned(1),
+        classes=2,
+        logit_value=signed(2),
+        receive_depth=4,
+        event_depth=4,
+    )
+
+
+COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
+    PassingFifo: lambda: PassingFifo(data.StructLayout({"item": 2}), depth=3),
+    TileScheduler: lambda: scheduler(streams=2, gate_first=True),
+    WeightFetch: lambda: WeightFetch(rows=3, words=2, value=unsigned(2), banks=2),
+    EventEncoder: lambda: EventEncoder(units=4, lanes=2, event_bits=1, steps=1),
+    ReadoutScheduler: lambda: readout().scheduler,
+    LogitScan: lambda: readout().scan,
+    ReadoutTile: readout,
+    Tile: tile,
+    Accelerator: accelerator,
+    ByteLink: link,
+    UARTReceiver: lambda: UARTReceiver(divisor=4),
+    UARTTransmitter: lambda: UARTTransmitter(divisor=4),
+}
+"""Every component with streams, as small as it comes. A test holds that none is missing."""
+
+
+def keeps_rules(make: Callable[[], wiring.Component]) -> Build:
+    """All output streams keep the rules whatever the inputs do, as long as those keep them."""
+
+    def build(m: Module) -> None:
+        component = make()
+        m.submodules.component = component
+        drive(m, component)
+        for name, port in streams_of(component, Out).items():
+            stream_rules(m, port, name)
+
+    return build
+
+
+def link_keeps_rules(m: Module) -> None:
+    """The link's streams, where the last layer sends only what a TICK that went in has caused."""
+    component = link()
+    m.submodules.component = component
+    drive(m, component)
+    for name, port in streams_of(component, Out).items():
+        stream_rules(m, port, name)
+    events, tap = component.events, component.tap
+    owed, fired = Signal(4, name="owed"), Signal(name="fired")
+    ticked = events.valid & events.ready & (events.payload.kind == Kind.TICK)
+    closed = tap.strobe & (tap.token.kind == Kind.TICK)
+    m.d.sync += owed.eq(owed + ticked - closed)
+    event = tap.strobe & (tap.token.kind == Kind.EVENT)
+    m.d.sync += fired.eq((fired | event) & ~closed)
+    m.d.comb += [
+        Assume(~tap.strobe | (owed != 0)),
+        Assume(~tap.strobe | (tap.token.kind == Kind.EVENT) | (tap.token.kind == Kind.TICK)),
+        Assume(~(event & fired)),
+    ]

@@ -1,0 +1,203 @@
+"""The fuzzer: what it draws, a slice of a campaign, and a planted bug that it must find, shrink and keep."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from egret.cli.main import main
+from egret_hw.accumulator import Accumulator
+from egret_hw.config import AcceleratorConfig
+from egret_sim.cosimulation import Stalls
+from egret_sim.fuzz.campaign import Totals, run_campaign
+from egret_sim.fuzz.case import Case, Phase, load_case, save_case
+from egret_sim.fuzz.check import check_case
+from egret_sim.fuzz.coverage import POINTS, Counting, Coverage
+from egret_sim.fuzz.draw import draw_case
+from egret_sim.fuzz.model_points import count_points
+from egret_sim.fuzz.shrink import shrink
+from egru.errors import EgretError
+from egru.integer import IntegerNetwork
+from egru.testing import random_image, random_input
+
+SEED = 5
+
+
+def same(a: Case, b: Case) -> bool:
+    """Whether two cases play the same to the same accelerator."""
+    if a.config != b.config or len(a.phases) != len(b.phases):
+        return False
+    for x, y in zip(a.image.layers, b.image.layers, strict=True):
+        if x.spec != y.spec or not np.array_equal(x.recurrent_weight, y.recurrent_weight):
+            return False
+    for one, other in zip(a.phases, b.phases, strict=True):
+        if dataclasses.replace(one, sequences=()) != dataclasses.replace(other, sequences=()):
+            return False
+        if len(one.sequences) != len(other.sequences):
+            return False
+        if not all(map(np.array_equal, one.sequences, other.sequences)):
+            return False
+    return True
+
+
+def with_rows_of_one_word() -> int:
+    """The first case of the seed with one tile, whose rows are one word, and several inputs."""
+    for number in range(300):
+        case = draw_case(SEED, number, 200)
+        units, lanes = case.image.layers[0].spec.units, case.config.resolve(case.image).lanes[0]
+        if len(case.image.layers) == 1 and 6 <= 3 * units <= lanes < 20 and case.image.input.size > 2:
+            return number
+    raise AssertionError(f"seed {SEED} draws no such case")
+
+
+@pytest.fixture
+def small():
+    """A small case with two phases, stalls, a reset and several sequences."""
+    rng = np.random.default_rng(3)
+    image = random_image(rng, inputs=4, units=[5, 3], classes=3, mode="last")
+    first = Phase(tuple(random_input(rng, image, n) for n in (3, 1, 9)), 7, Stalls(64, 7), None, 12, 5)
+    second = Phase(tuple(random_input(rng, image, n) for n in (2, 6, 6)), 8, None, Stalls(255, 1))
+    return Case(image, AcceleratorConfig(lanes=(7, 3), streams=2, queue_depth=3), (first, second))
+
+
+def test_a_seed_and_a_number_draw_the_same_case_every_time():
+    assert same(draw_case(3, 4, 300), draw_case(3, 4, 300))
+    assert not same(draw_case(3, 4, 300), draw_case(3, 5, 300))
+    assert not same(draw_case(3, 4, 300), draw_case(4, 4, 300))
+
+
+def test_draws_reach_the_ends_of_every_range():
+    cases = [draw_case(1, number, 60) for number in range(250)]
+    images = [case.image for case in cases]
+    layers = [layer for image in images for layer in image.layers]
+    configs = [case.config.resolve(case.image) for case in cases]
+    phases = [phase for case in cases for phase in case.phases]
+    assert {len(image.layers) for image in images} == {1, 2, 3, 4}
+    sizes = [layer.spec.units for layer in layers]
+    assert min(sizes) == 1 and max(sizes) > 200
+    lanes = [n for config in configs for n in config.lanes]
+    assert min(lanes) == 1 and max(lanes) == 64
+    assert any(
+        3 * layer.spec.units % n
+        for case, config in zip(cases, configs, strict=True)
+        for layer, n in zip(case.image.layers, config.lanes, strict=True)
+    )
+    assert {config.streams for config in configs} == set(range(1, 17))
+    assert {1, 4096} <= {config.queue_depth for config in configs}
+    assert {layer.spec.input_weight_bits for layer in layers} == set(range(2, 9))
+    assert {layer.spec.recurrent_weight_bits for layer in layers} == set(range(2, 9))
+    assert {image.input.signed for image in images} == {False, True}
+    assert {(layer.spec.reset, layer.spec.state_reset) for layer in layers} == {
+        (reset, state) for reset in ("after", "before") for state in ("threshold", "output")
+    }
+    assert {image.readout.spec.mode for image in images} == {"mean", "last", "every"}
+    assert any((layer.threshold == 32767).all() for layer in layers)
+    assert any((layer.threshold == layer.spec.threshold_range[0]).all() for layer in layers)
+    assert any(len(x) == 1 for phase in phases for x in phase.sequences)
+    assert any(phase.reset_tokens for phase in phases) and any(phase.source for phase in phases)
+    assert any(phase.sink for phase in phases) and any(not phase.sink for phase in phases)
+
+
+def test_a_slice_of_a_campaign_runs_clean():
+    totals = Totals()
+    run_campaign(totals, 4, seed=2, steps=400, coverage=Counting.POINTS)
+    assert totals.passed, totals.failed
+    assert totals.configurations == 4
+    assert totals.steps > 1000
+    assert totals.values > totals.steps
+    # Every case has these, whatever its shape.
+    for name in ("a border with the lanes at rest", "readout: logits stalled", "a sequence of one step"):
+        assert totals.coverage.points[name] > 0, name
+
+
+def test_a_kept_case_comes_back_as_it_was(small, tmp_path):
+    path = save_case(small, tmp_path, "kept", {"problem": "none"})
+    assert same(load_case(path), small)
+
+
+def test_what_is_no_case_is_refused(tmp_path):
+    path = tmp_path / "case.json"
+    with pytest.raises(EgretError, match="cannot read"):
+        load_case(path)
+    path.write_text(json.dumps({"format": "something else", "version": 1}))
+    with pytest.raises(EgretError, match="must be a case that `egret fuzz` saved"):
+        load_case(path)
+
+
+def test_shrinking_leaves_only_what_the_failure_needs(small):
+    def fails(case):
+        """Needs two steps in one sequence, an input 2 or behind it that is not zero, and two lanes."""
+        if case.config.resolve(case.image).lanes[0] < 2:
+            return None
+        for phase in case.phases:
+            for x in phase.sequences:
+                if len(x) >= 2 and x[1:, -1].any():
+                    return "it failed"
+        return None
+
+    assert fails(small)
+    found = shrink(small, "it failed", fails, tries=2000)
+    case = found.case
+    assert fails(case) and found.problem == "it failed"
+    assert len(case.phases) == 1 and len(case.phases[0].sequences) == 1
+    phase = case.phases[0]
+    assert (phase.source, phase.sink, phase.reset_tokens, phase.seed) == (None, None, 0, 0)
+    assert case.steps == 2 and np.count_nonzero(phase.sequences[0]) == 1
+    assert len(case.image.layers) == 1 and case.image.layers[0].spec.units == 1
+    assert case.image.input.size == 1 and case.image.readout.spec.classes == 1
+    config = case.config.resolve(case.image)
+    assert config.lanes == (2,) and config.streams == 1
+
+
+def test_shrinking_stops_after_its_tries(small):
+    assert shrink(small, "always", lambda case: "always", tries=3).tries == 3
+
+
+def test_a_case_in_which_nothing_is_compared_fails(small):
+    phase = dataclasses.replace(small.phases[0], reset_tokens=1, reset_delay=0, source=None)
+    verdict = check_case(dataclasses.replace(small, phases=(phase,)))
+    assert verdict.steps == 0
+    assert verdict.problem == "nothing was compared"
+
+
+def test_a_bug_in_the_hardware_is_found_made_small_kept_and_replayed(monkeypatch, tmp_path, capsys):
+    """The bug: rows of one word follow each other, and the sum in flight is not forwarded."""
+    number = with_rows_of_one_word()
+    arguments = ["--seed", str(SEED), "--first", str(number), "--configurations", "1"]
+    arguments += ["--steps", "200", "--jobs", "1", "--shrink-tries", "50", "--keep", str(tmp_path)]
+    build = Accumulator.__init__
+    with monkeypatch.context() as planted:
+        planted.setattr(
+            Accumulator, "__init__", lambda self, **options: build(self, **{**options, "forward": False})
+        )
+        assert main(["fuzz", *arguments]) == 1
+        errors = capsys.readouterr().err
+        path = tmp_path / f"seed{SEED}-{number}.json"
+        assert f"egret fuzz --replay {path}" in errors
+        kept = load_case(path)
+        drawn = draw_case(SEED, number, 200)
+        assert len(kept.phases) == 1 and kept.steps <= 10 < drawn.steps
+        assert main(["fuzz", "--replay", str(path)]) == 1
+        assert "mismatches, the first: sequence" in capsys.readouterr().err
+    assert main(["fuzz", "--replay", str(path)]) == 0
+
+
+def test_a_point_that_was_never_hit_is_named():
+    coverage = Coverage()
+    coverage.points.update(dict.fromkeys(POINTS[1:], 3))
+    assert coverage.missing == [POINTS[0]]
+
+
+def test_points_in_the_numbers_are_those_of_a_worked_network(small):
+    """Counted again by hand, from the trace of the integer model."""
+    image = small.image
+    sequences = small.phases[1].sequences
+    traces = [IntegerNetwork(image).run(x) for x in sequences]
+    found = count_points(image, sequences, traces)
+    silent = sum(int((events.sum(axis=1) == 0).sum()) for trace in traces for events in trace.events)
+    all_fire = sum(int((events > 0).all(axis=1).sum()) for trace in traces for events in trace.events)
+    assert found["no unit fires"] == silent
+    assert found["every unit fires"] == all_fire
+    assert found["a sequence of one step"] == 0
+    assert set(found) <= set(POINTS)
