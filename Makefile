@@ -61,7 +61,7 @@ fuzz: setup ## random accelerators against the integer model: N=configurations S
 	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED)
 
 coverage: setup ## the same, with cover points, lines and toggles counted: N=configurations SEED=n
-	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED) --steps 500 --code-coverage
+	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED) --steps 500 --code-coverage --task digits --task har
 
 bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
 	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)
