@@ -161,7 +161,7 @@ class WeightFetch(wiring.Component):
             begun = [next_address, 0, 0, 0]
             for register, first, then in zip(place, begun, counted, strict=True):
                 arriving = Mux(done, first, then)[: len(register)]
-                guard.register(m, register.name, register, arriving, when=1, valid=current_valid)
+                guard.register(m, register.name, register, arriving, when=~self.hold, valid=current_valid)
 
         m.d.comb += [
             self.strobe.eq(current_valid & current.fetch & ~self.hold),

@@ -101,6 +101,13 @@ def test_an_unknown_protection_is_refused():
         AcceleratorConfig(protection="secded").resolve(image)
 
 
+@pytest.mark.parametrize("form", [{"compact": True}, {"weights": "loaded"}])
+def test_protection_is_refused_where_a_memory_would_not_be_watched(form):
+    image = random_image(np.random.default_rng(1), inputs=1, units=(3,), classes=1)
+    with pytest.raises(EgretError, match="protection must be none in the compact form and with loaded"):
+        AcceleratorConfig(lanes=4, protection="parity", **form).resolve(image)
+
+
 def test_words_with_parity_have_an_even_number_of_ones_and_their_bits():
     words = [-1, 0, 1, 6, 7]
     coded = parity_words(words, 4)

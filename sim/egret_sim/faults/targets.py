@@ -42,7 +42,7 @@ _ASSIGNED = re.compile(r"(?:^ +|\) )([A-Za-z_]\w*) *(?:\[[\d:]+\])? +<= ", re.MU
 _NUMBER = re.compile(r"_24_\d+$")  # what Yosys puts behind a name to make it the only one, made plain
 _ESCAPED = re.compile(r"\\(\S+) ")
 #: Registers of the weight fetch that hold no request.
-_FETCH_CONTROL = re.compile(r"(next|current)_valid|opening|last|\w*_fault")
+_FETCH_CONTROL = re.compile(r"(next|current)_valid|opening|last|ends|\w*_fault")
 
 
 @dataclass(frozen=True)
