@@ -12,6 +12,7 @@ TASK ?= digits
 SAMPLES ?= 30
 SEED ?= 1
 BOARD ?= ulx3s_85f
+FAMILY ?= ecp5
 IMAGE ?= golden/networks/$(TASK).egret
 # Test processes at once.
 JOBS ?= 2
@@ -22,7 +23,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim bitstream bench bench-fpga lint format doctor clean help
+.PHONY: all setup test sim sim-netlist bitstream bench bench-fpga lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -51,6 +52,9 @@ ifeq ($(origin TASK),file)
 else
 	$(EGRET) simulate --task $(TASK) --samples $(SAMPLES) --seed $(SEED)
 endif
+
+sim-netlist: setup ## what synthesis makes of the accelerator, simulated: FAMILY=ice40|ecp5|gowin TASK=name SEED=n
+	$(EGRET) sim-netlist --family $(FAMILY) --task $(TASK) --seed $(SEED)
 
 bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
 	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)

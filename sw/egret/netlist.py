@@ -59,6 +59,12 @@ class Netlist:
         return self.text + cell_models(self.family, self.cells)
 
 
+def check_family(family: str) -> None:
+    """Raise EgretError if `family` is none of `NETLIST_FAMILIES`."""
+    if family not in NETLIST_FAMILIES:
+        raise EgretError(f"family must be one of {', '.join(NETLIST_FAMILIES)}, not {family!r}")
+
+
 def synthesise(
     image: NetworkImage,
     family: str,
@@ -89,8 +95,7 @@ def synthesise(
     """
     from amaranth.back import verilog
 
-    if family not in NETLIST_FAMILIES:
-        raise EgretError(f"family must be one of {', '.join(NETLIST_FAMILIES)}, not {family!r}")
+    check_family(family)
     console = console or Console(stderr=True)
     title = f"{image.name}, {family}"
     with tempfile.TemporaryDirectory(prefix="egret-netlist-") as name:
