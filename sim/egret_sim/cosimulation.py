@@ -20,6 +20,7 @@ import numpy as np
 
 from egret_sim import harness
 from egret_sim.build import Simulation, SimulationError, build, build_root
+from egret_sim.native import NativeSimulation
 from egret_sim.scoreboard import LOGITS, GoldenTrace, Scoreboard
 from egret_sim.tokens import END
 from egret_sim.turns import encode, plan
@@ -64,6 +65,8 @@ class Outcome:
     ``cycles`` runs from reset to the last END; ``sequence_ends`` holds the cycle of each END of the logits,
     and ``done`` the numbers of the sequences that they belong to.
     ``timeout`` says what the run was waiting for when it stood still, and ``problem`` what else went wrong.
+    ``seconds`` is the time of the whole run, its start and the comparison included; ``cpu_seconds`` is the
+    simulator's own processor time over its ``simulated_cycles``.
     """
 
     scoreboard: Scoreboard
@@ -75,6 +78,13 @@ class Outcome:
     timeout: str | None
     problem: str | None
     directory: Path
+    simulated_cycles: int = 0
+    cpu_seconds: float = 0.0
+
+    @property
+    def cycles_per_second(self) -> float:
+        """Simulated cycles in a second of the simulator's processor time, its start left out."""
+        return self.simulated_cycles / max(self.cpu_seconds, 1e-9)
 
     @property
     def passed(self) -> bool:
@@ -135,7 +145,7 @@ def build_bench(
 
 
 def run_bench(
-    simulation: Simulation,
+    simulation: Simulation | NativeSimulation,
     sidecar: Mapping[str, Any],
     sequences: Sequence[np.ndarray],
     traces: Sequence[GoldenTrace],
@@ -145,6 +155,7 @@ def run_bench(
     seed: int = 0,
     stalls: Stalls | None = None,
     patience: int = DEFAULT_PATIENCE_CYCLES,
+    poll: int = harness.POLL_CYCLES,
     stop_at_mismatch: bool = True,
     progress: Callable[[Progress], None] | None = None,
     directory: Path | None = None,
@@ -154,7 +165,7 @@ def run_bench(
     Parameters
     ----------
     simulation
-        A bench from :func:`build_bench`.
+        A bench from :func:`build_bench`, or its native twin from :func:`egret_sim.native.build_native`.
     sidecar
         The accelerator's sidecar.
     sequences
@@ -171,6 +182,8 @@ def run_bench(
         Gaps in the events and pauses of the sink for logits; None for none, as cycle figures need it.
     patience
         Cycles without any token after which the run is given up.
+    poll
+        Cycles between two looks at the simulation. 1 costs what a bench costs that follows every cycle.
     stop_at_mismatch
         End the run soon after the first mismatch.
     progress
@@ -203,6 +216,7 @@ def run_bench(
         "seed": seed,
         "stalls": {"chance": stalls.chance, "mask": stalls.mask} if stalls else None,
         "settle": SETTLE_CYCLES,
+        "poll": min(poll, harness.POLL_CYCLES),
         "patience": max(patience, SETTLE_CYCLES + 1),
     }
     (directory / "settings.json").write_text(json.dumps(settings))
@@ -256,6 +270,8 @@ def run_bench(
         timeout=status.get("stuck"),
         problem=status.get("broken"),
         directory=directory,
+        simulated_cycles=status["cycle"],
+        cpu_seconds=status["cpu_seconds"],
     )
     if kept is None and outcome.passed:
         shutil.rmtree(directory, ignore_errors=True)
@@ -265,7 +281,7 @@ def run_bench(
 class _Worker(threading.Thread):
     """Waits for the simulation's process."""
 
-    def __init__(self, simulation: Simulation, directory: Path, seed: int) -> None:
+    def __init__(self, simulation: Simulation | NativeSimulation, directory: Path, seed: int) -> None:
         super().__init__(name="simulation")
         self.simulation = simulation
         self.directory = directory
@@ -274,6 +290,9 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         try:
+            if isinstance(self.simulation, NativeSimulation):
+                self.simulation.play(self.directory)
+                return
             self.simulation.run(
                 "egret_sim.benches.whole",
                 seed=self.seed,

@@ -32,6 +32,32 @@ PUBLIC = [
     *(("egret_sink", name) for name in ("valid", "ready")),
     *(("egret_recorder", name) for name in ("memory", "count", "ends")),
 ]
+#: What a driver in C++ reaches: all of it but the reset, which a counter in the harness releases.
+NATIVE_PUBLIC = [signal for signal in PUBLIC if signal != (TOP, "rst")]
+#: Clock edges in reset.
+RESET_CYCLES = 4
+_CLOCK_MADE = [
+    f"module {TOP};",
+    "    logic clk = 0;",
+    "    logic rst = 1;",
+    "    always #5ns clk = !clk;",
+]
+# As a port, the reset would make Verilator work out all that hangs on it twice in each cycle.
+_CLOCK_PORT = [
+    f"module {TOP} (input logic clk);",
+    "    logic rst = 1;",
+    "    int unsigned edges = 0;",
+    "    always_ff @(posedge clk) begin",
+    "        edges <= edges + 1;",
+    f"        if (edges == {RESET_CYCLES - 1}) rst <= 0;",
+    "    end",
+]
+
+
+def stall_seed(seed: int, unit: str) -> int:
+    """The seed of the gaps of ``player`` or ``sink`` in a run with this seed: 32 bits, never 0."""
+    number = {"player": 1, "sink": 2}[unit]
+    return (seed * 2 + number) * 0x9E3779B1 % (1 << 32) or 1
 
 
 def tap_names(sidecar: Mapping[str, Any]) -> list[str]:
@@ -49,17 +75,20 @@ def layouts(sidecar: Mapping[str, Any]) -> dict[str, TokenLayout]:
     }
 
 
-def write_top(sidecar: Mapping[str, Any], *, accelerator: str = "accelerator") -> str:
-    """SystemVerilog of the harness's top module for an accelerator with this sidecar."""
+def write_top(
+    sidecar: Mapping[str, Any], *, accelerator: str = "accelerator", clock_port: bool = False
+) -> str:
+    """SystemVerilog of the harness's top module for an accelerator with this sidecar.
+
+    With ``clock_port`` the clock is a port, and the harness leaves its reset by itself; without, the harness
+    makes the clock, and whoever runs it drives ``rst``.
+    """
     ports = layouts(sidecar)
     taps = tap_names(sidecar)
     events, logits = ports["events"].width, ports["logits"].width
     lines = [
         "// The bench of a whole accelerator: a clock, a source of events, a sink for logits, and recorders.",
-        f"module {TOP};",
-        "    logic clk = 0;",
-        "    logic rst = 1;",
-        "    always #5ns clk = !clk;",
+        *(_CLOCK_PORT if clock_port else _CLOCK_MADE),
         "",
         "    // Cycles since reset, and cycles since any token moved.",
         "    longint unsigned cycle = 0;",

@@ -13,8 +13,10 @@ import numpy as np
 
 from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import generate
+from egret_sim import harness
 from egret_sim.build import Simulation, build_root
 from egret_sim.cosimulation import Outcome, Progress, Stalls, build_bench, run_bench
+from egret_sim.native import NativeSimulation, build_native
 from egret_sim.report import Report, work_of
 from egru.errors import EgretError
 from egru.image import NetworkImage
@@ -27,13 +29,16 @@ class Built:
 
     image: NetworkImage
     sidecar: dict[str, Any]
-    simulation: Simulation
+    simulation: Simulation | NativeSimulation
 
 
 class GoldenTraces(Sequence[Trace]):
-    """The golden model's traces of many sequences, worked out as they are asked for, a batch at a time."""
+    """The golden model's traces of many sequences, worked out as they are asked for, a batch at a time.
 
-    BATCH = 32
+    They hold events, as uint8, and logits, and no states.
+    """
+
+    BATCH = 128
 
     def __init__(self, image: NetworkImage, sequences: Sequence[np.ndarray]) -> None:
         self._network = IntegerNetwork(image)
@@ -59,12 +64,14 @@ class GoldenTraces(Sequence[Trace]):
         for number, x in enumerate(batch):
             padded[: len(x), number] = x
         trace = self._network.run(padded, lengths)
+        # Payloads have at most 8 bits, and nobody asks for states: whole test sets fit in memory.
+        payloads = [events.astype(np.uint8) for events in trace.events]
         every = self._network.image.readout.spec.mode == "every"
         for number, steps in enumerate(lengths):
             self._traces.append(
                 Trace(
-                    events=[events[:steps, number] for events in trace.events],
-                    states=[states[:steps, number] for states in trace.states],
+                    events=[events[:steps, number] for events in payloads],
+                    states=[],
                     logits=trace.logits[:steps, number] if every else trace.logits[number],
                 )
             )
@@ -76,19 +83,27 @@ def prepare(
     *,
     hardware_image: NetworkImage | None = None,
     waves: bool = False,
+    native: bool = False,
     optimise: str = "fast",
     root: Path | None = None,
 ) -> Built:
     """Generate the accelerator of ``image`` and build its simulation (from the cache, where it is unchanged).
 
     ``hardware_image`` is what the hardware is generated from where it is to differ from ``image``: a test
-    plants faults with it, to show that they are found.
+    plants faults with it, to show that they are found. ``native`` builds the driver in C++
+    (:mod:`egret_sim.native`) in place of the bench in cocotb: faster to run, without waveforms.
     """
+    if native and waves:
+        raise EgretError(
+            "native must be False where waves is True: only the bench in cocotb writes waveforms"
+        )
     with tempfile.TemporaryDirectory() as folder:
         sidecar = generate(hardware_image or image, folder, config)
         verilog = (Path(folder) / f"{sidecar['top']}.v").read_text()
     # Through JSON, as a user of the files gets it.
     sidecar = json.loads(json.dumps(sidecar))
+    if native:
+        return Built(image, sidecar, build_native(verilog, sidecar, optimise=optimise, root=root))
     return Built(image, sidecar, build_bench(verilog, sidecar, waves=waves, optimise=optimise, root=root))
 
 
@@ -105,6 +120,7 @@ def simulate(
     progress: Callable[[Progress], None] | None = None,
     directory: Path | None = None,
     stop_at_mismatch: bool = True,
+    poll: int = harness.POLL_CYCLES,
 ) -> Report:
     """Run sequences through the accelerator of an image and compare every event, tick and logit.
 
@@ -135,6 +151,8 @@ def simulate(
         Where the run's files stay; by default they go when a run passes.
     stop_at_mismatch
         End soon after the first mismatch.
+    poll
+        Cycles between two looks at the simulation.
 
     Returns
     -------
@@ -169,6 +187,7 @@ def simulate(
         progress=progress,
         directory=directory,
         stop_at_mismatch=stop_at_mismatch,
+        poll=poll,
     )
     parameters = built.sidecar["parameters"]
     done = outcome.done

@@ -9,8 +9,10 @@ No simulator is needed here: tokens come in as arrays.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +24,8 @@ from egret_sim.turns import Turn
 LOGITS = "logits"
 #: Mismatches beyond this many per stream are counted, but not kept.
 KEPT_MISMATCHES = 20
+#: Groups that are compared as one array.
+GROUPS_AT_ONCE = 256
 
 
 class GoldenTrace(Protocol):
@@ -136,10 +140,11 @@ class StreamComparator:
         self._groups = groups
         self._ordered = ordered
         self._rest = [np.zeros(0, np.int64) for _ in range(4)]
+        self._upcoming: deque[Group] = deque()
         self._advance()
 
     def _advance(self) -> None:
-        self._group = next(self._groups, None)
+        self._group = self._upcoming.popleft() if self._upcoming else next(self._groups, None)
         self.check.done = self._group is None
 
     def feed(self, kind: np.ndarray, index: np.ndarray, value: np.ndarray, cycle: np.ndarray) -> None:
@@ -147,13 +152,60 @@ class StreamComparator:
         arrays = [np.concatenate(pair) for pair in zip(self._rest, (kind, index, value, cycle), strict=True)]
         kind, index, value, cycle = arrays
         start = 0
-        for close in np.nonzero(kind != EVENT)[0].tolist():
-            if self.check.broken:
-                break
-            piece = slice(start, close)
-            self._close(int(kind[close]), index[piece], value[piece], cycle[piece], int(cycle[close]))
-            start = close + 1
+        closes = np.nonzero(kind != EVENT)[0]
+        for first in range(0, len(closes), GROUPS_AT_ONCE):
+            some = closes[first : first + GROUPS_AT_ONCE]
+            whole = slice(start, int(some[-1]) + 1)
+            if self._agree(kind[whole], index[whole], value[whole], some - start):
+                start = whole.stop
+                continue
+            for close in some.tolist():
+                if self.check.broken:
+                    break
+                piece = slice(start, close)
+                self._close(int(kind[close]), index[piece], value[piece], cycle[piece], int(cycle[close]))
+                start = close + 1
         self._rest = [array[start:] for array in arrays]
+
+    def _agree(self, kind: np.ndarray, index: np.ndarray, value: np.ndarray, closes: np.ndarray) -> bool:
+        """Take groups that end at ``closes`` if all of them are right; else take none.
+
+        This says no more than "all right", but of many groups at once, in a fraction of the time.
+        """
+        if self.check.broken or self._group is None:
+            return False
+        self._upcoming.extend(islice(self._groups, max(0, len(closes) - 1 - len(self._upcoming))))
+        groups = [self._group, *islice(self._upcoming, len(closes) - 1)]
+        if len(groups) < len(closes) or (kind[closes] != [group.turn.kind for group in groups]).any():
+            return False
+        counts = np.diff(closes, prepend=-1) - 1
+        valued = np.array([group.expected is not None for group in groups])
+        if counts[~valued].any():
+            return False
+        if valued.any():
+            expected = np.stack([group.expected for group in groups if group.expected is not None])
+            events = kind == EVENT
+            if not self._equal(expected, counts[valued], index[events], value[events]):
+                return False
+            self.check.compared += expected.size
+        for _ in groups:
+            self._advance()
+        return True
+
+    def _equal(self, expected: np.ndarray, counts: np.ndarray, index: np.ndarray, value: np.ndarray) -> bool:
+        """Whether events, ``counts`` of them in each row of ``expected``, say what is expected."""
+        rows, size = expected.shape
+        row = np.repeat(np.arange(rows), counts)
+        if (index >= size).any():
+            return False
+        if self._ordered:
+            if (counts != size).any() or (index != np.tile(np.arange(size), rows)).any():
+                return False
+        elif (value == 0).any() or (np.bincount(row * size + index, minlength=1) > 1).any():
+            return False
+        got = np.zeros(expected.shape, np.int64)
+        got[row, index] = value
+        return bool((got == expected).all())
 
     def _close(
         self, kind: int, index: np.ndarray, value: np.ndarray, cycle: np.ndarray, closed_at: int

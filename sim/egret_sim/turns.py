@@ -65,17 +65,21 @@ def encode(layout: TokenLayout, sequences: Sequence[np.ndarray], turns: Iterable
 
     ``sequences`` are integer arrays, steps x inputs.
     """
-    kinds, indices, values = [], [], []
-    for turn in turns:
-        if turn.kind == TICK:
-            x = np.asarray(sequences[turn.sequence][turn.step])
-            units = np.flatnonzero(x)
-            kinds.append(np.full(len(units), EVENT))
-            indices.append(units)
-            values.append(x[units])
-        kinds.append(np.array([turn.kind]))
-        indices.append(np.zeros(1, np.int64))
-        values.append(np.zeros(1, np.int64))
-    if not kinds:
+    turns = list(turns)
+    if not turns:
         return np.zeros(0, np.uint64)
-    return layout.encode(np.concatenate(kinds), np.concatenate(indices), np.concatenate(values))
+    closing = np.array([turn.kind for turn in turns])
+    begins = np.cumsum([0, *(len(x) for x in sequences)])
+    rows = np.array([begins[turn.sequence] + turn.step for turn in turns if turn.kind == TICK], np.int64)
+    steps = np.concatenate([np.asarray(x) for x in sequences])[rows]
+    step, units = np.nonzero(steps)
+    events = np.zeros(len(turns), np.int64)
+    events[closing == TICK] = np.bincount(step, minlength=len(steps))
+    # Each turn takes the places of its events, in the order of the units, and one more.
+    closes = np.cumsum(events + 1) - 1
+    kind, index, value = (np.zeros(closes[-1] + 1, np.int64) for _ in range(3))
+    kind[closes] = closing
+    is_event = np.ones(len(kind), bool)
+    is_event[closes] = False
+    kind[is_event], index[is_event], value[is_event] = EVENT, units, steps[step, units]
+    return layout.encode(kind, index, value)

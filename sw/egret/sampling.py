@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from egru.errors import EgretError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
 
+    from egret.tasks import Sequences
     from egru.image import NetworkImage
 
 
@@ -37,6 +40,27 @@ def network_and_task(path: Path | None, task: str | None) -> tuple[NetworkImage,
     return network, tasks.check_name(task)
 
 
+def test_part(network: NetworkImage, task: str) -> Sequences:
+    """The test part of a task.
+
+    Raises
+    ------
+    EgretError
+        If the data do not suit the network.
+    """
+    from egret import tasks
+    from egret.evaluation import check_normalisation
+
+    data = tasks.load(task)
+    check_normalisation(network, data)
+    inputs = data.test.x[0].shape[1]
+    if inputs != network.input.size:
+        raise EgretError(
+            f"task {task} has {inputs} inputs, but network {network.name} has {network.input.size}"
+        )
+    return data.test
+
+
 def draw(network: NetworkImage, task: str, samples: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Draw test sequences: integers in the network's input format (each T x I), and their labels.
 
@@ -47,21 +71,41 @@ def draw(network: NetworkImage, task: str, samples: int, seed: int) -> tuple[lis
     """
     import numpy as np
 
-    from egret import tasks
-    from egret.evaluation import check_normalisation
-
     if samples < 1:
         raise EgretError(f"samples must be 1 or more, not {samples}")
     if not 0 <= seed < 1 << 31:
         raise EgretError(f"seed must be in 0..{(1 << 31) - 1}, not {seed}")
-    data = tasks.load(task)
-    check_normalisation(network, data)
-    inputs = data.test.x[0].shape[1]
-    if inputs != network.input.size:
-        raise EgretError(
-            f"task {task} has {inputs} inputs, but network {network.name} has {network.input.size}"
-        )
-    if samples > len(data.test):
-        raise EgretError(f"samples must be at most {len(data.test)}, the test part of {task}, not {samples}")
-    chosen = data.test.subset(np.random.default_rng(seed).permutation(len(data.test))[:samples])
+    test = test_part(network, task)
+    if samples > len(test):
+        raise EgretError(f"samples must be at most {len(test)}, the test part of {task}, not {samples}")
+    return quantised(network, test, np.random.default_rng(seed).permutation(len(test))[:samples])
+
+
+def quantised(
+    network: NetworkImage, part: Sequences, numbers: Iterable[int]
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Sequences of a part of a task, integers in the network's input format (each T x I), and their labels."""
+    import numpy as np
+
+    chosen = part.subset(np.fromiter(numbers, np.int64))
     return [network.input.format.quantise(x) for x in chosen.x], chosen.y
+
+
+def numbered(network: NetworkImage, task: str, which: str) -> tuple[list[np.ndarray], np.ndarray]:
+    """The test sequences with the numbers ``which``, such as "7" or "7-9", as :func:`draw` returns them.
+
+    Raises
+    ------
+    EgretError
+        If ``which`` is no such text, or there are no such sequences.
+    """
+    test = test_part(network, task)
+    parts = which.split("-")
+    if len(parts) > 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise EgretError(f"sequences must be a number, or two with - between them, not {which!r}")
+    first, last = int(parts[0]), int(parts[-1])
+    if not first <= last < len(test):
+        raise EgretError(
+            f"sequences must be in 0..{len(test) - 1}, the test part of {task}, in order, not {which}"
+        )
+    return quantised(network, test, range(first, last + 1))

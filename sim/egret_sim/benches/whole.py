@@ -7,6 +7,7 @@ by rows, so that Python takes little of the time.
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from cocotb.triggers import Timer
 from egret_sim import harness
 
 CLOCK_NS = 10
-RESET_CYCLES = 4
+#: Between two reports of where the run is.
+REPORT_SECONDS = 0.05
 
 
 class Feed:
@@ -63,7 +65,7 @@ class Record:
             size = min(slots, count - self.taken)
             self.file.write(number.to_bytes(16 * slots, "little")[: 16 * size])
             self.taken += size
-        self.file.flush()
+            self.file.flush()
 
 
 @cocotb.test()
@@ -78,22 +80,24 @@ async def play(dut) -> None:
     records = {name: Record(getattr(dut, f"{name}_recorder"), folder / f"{name}.bin") for name in names}
 
     dut.rst.value = 1
-    for unit, number in ((dut.player, 1), (dut.sink, 2)):
+    for name, unit in (("player", dut.player), ("sink", dut.sink)):
         stall = settings["stalls"]
-        unit.seed.value = (settings["seed"] * 2 + number) * 0x9E3779B1 % (1 << 32) or 1
+        unit.seed.value = harness.stall_seed(settings["seed"], name)
         unit.gap_chance.value = stall["chance"] if stall else 0
         unit.gap_mask.value = stall["mask"] if stall else 0
     feed.refill()
-    await Timer(RESET_CYCLES * CLOCK_NS, unit="ns")
+    await Timer(harness.RESET_CYCLES * CLOCK_NS, unit="ns")
     dut.rst.value = 0
 
-    poll = Timer(harness.POLL_CYCLES * CLOCK_NS, unit="ns")
+    poll = settings["poll"]
+    seldom = Timer(poll * CLOCK_NS, unit="ns")
+    # Short runs end soon, so the first looks are closer together.
+    often = Timer(min(500, poll) * CLOCK_NS, unit="ns")
     status: dict[str, Any] = {}
+    started, cpu_started = time.monotonic(), time.process_time()
+    reported = 0.0
     while True:
-        # Short runs end soon, so the first looks are closer together.
-        await (
-            Timer(500 * CLOCK_NS, unit="ns") if not status or status["cycle"] < harness.POLL_CYCLES else poll
-        )
+        await (often if not status or status["cycle"] < poll else seldom)
         feed.refill()
         for record in records.values():
             record.collect()
@@ -105,6 +109,8 @@ async def play(dut) -> None:
             "played": dut.player.played.value.to_unsigned(),
             "tokens": len(stimulus),
             "idle": idle,
+            "seconds": time.monotonic() - started,
+            "cpu_seconds": time.process_time() - cpu_started,
         }
         if dut.sink.broken.value:
             cycle = dut.sink.broken_cycle.value.to_unsigned()
@@ -112,10 +118,13 @@ async def play(dut) -> None:
         # After the last END a while of silence shows that nothing more comes.
         finished = ends >= wanted and idle >= settings["settle"]
         stuck = idle > settings["patience"]
-        stopped = (folder / "stop").exists()
+        due = status["seconds"] - reported > REPORT_SECONDS
+        stopped = due and (folder / "stop").exists()
         if finished or stuck or stopped or "broken" in status:
             break
-        _write(folder / "status.json", status)
+        if due:
+            reported = status["seconds"]
+            _write(folder / "status.json", status)
     for record in records.values():
         record.collect(everything=True)
         record.file.close()

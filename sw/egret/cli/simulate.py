@@ -18,7 +18,7 @@ from egru.errors import EgretError
 if TYPE_CHECKING:
     import numpy as np
 
-    from egret_sim.cosimulation import Progress
+    from egret_sim.cosimulation import Progress, Stalls
     from egret_sim.report import Report
     from egru.image import NetworkImage
 
@@ -41,6 +41,10 @@ def simulate(
     ] = None,
     samples: Annotated[int, typer.Option(help="Test sequences to play, drawn at random.")] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the draw and of the stalls.")] = 1,
+    sequences: Annotated[
+        str | None,
+        typer.Option(help="Test sequences to play by number, 7 or 7-9, in place of a draw."),
+    ] = None,
     stalls: Annotated[
         StallMode,
         typer.Option(help="Random gaps on the streams, none (for cycle figures), or a run of each."),
@@ -62,32 +66,31 @@ def simulate(
     Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
     input.
     """
-    from egret.sampling import draw, network_and_task
+    from egret.sampling import draw, network_and_task, numbered
 
     network, name = network_and_task(image, task)
-    sequences, labels = draw(network, name, samples, seed)
+    played, labels = (
+        draw(network, name, samples, seed) if sequences is None else numbered(network, name, sequences)
+    )
     config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
 
     from egret_sim.build import SimulationError, build_root
-    from egret_sim.cosimulation import Stalls
     from egret_sim.report import table_of
     from egret_sim.run import prepare
     from egret_sim.run import simulate as play
 
     folder = build_root() / network.name
-    modes: list[Stalls | None] = [None] if stalls is not StallMode.RANDOM else []
-    if stalls is not StallMode.NONE:
-        modes.append(Stalls())
+    modes = modes_of(stalls)
     runs: list[Report] = []
     try:
-        with _step(f"{network.name}: generating the RTL and building its simulation"):
+        with step_shown(f"{network.name}: generating the RTL and building its simulation"):
             built = prepare(network, config, waves=waves)
         for mode in modes:
             kind = "random" if mode else "no"
-            with _sequences_shown(f"{network.name}, {kind} stalls", samples) as shown:
+            with sequences_shown(f"{network.name}, {kind} stalls", len(played)) as shown:
                 run = play(
                     network,
-                    sequences,
+                    played,
                     seed=seed,
                     stalls=mode,
                     built=built,
@@ -105,7 +108,7 @@ def simulate(
     console.print(title, highlight=False, soft_wrap=True)
     console.print(table_of(runs))
     if runs[0].passed:
-        console.print(f"correct: {_correct(network, sequences, labels)} of {samples}")
+        console.print(f"correct: {correct(network, played, labels)} of {len(played)}")
     if waves:
         console.print(f"waveforms: {folder}/waves-*/dump.vcd", soft_wrap=True)
     _write(report or folder / "simulation.json", runs)
@@ -115,7 +118,15 @@ def simulate(
             raise typer.Exit(1)
 
 
-def _correct(network: NetworkImage, sequences: list[np.ndarray], labels: np.ndarray) -> int:
+def modes_of(stalls: StallMode) -> list[Stalls | None]:
+    """The runs to make: None stands for one without stalls."""
+    from egret_sim.cosimulation import Stalls
+
+    modes: list[Stalls | None] = [None] if stalls is not StallMode.RANDOM else []
+    return modes if stalls is StallMode.NONE else [*modes, Stalls()]
+
+
+def correct(network: NetworkImage, sequences: list[np.ndarray], labels: np.ndarray) -> int:
     """How many sequences the network gets right; the RTL has been shown to agree with the model."""
     from egret_sim.run import GoldenTraces
     from egru.integer import decide
@@ -126,7 +137,7 @@ def _correct(network: NetworkImage, sequences: list[np.ndarray], labels: np.ndar
 
 
 @contextmanager
-def _step(text: str) -> Iterator[None]:
+def step_shown(text: str) -> Iterator[None]:
     """Say what goes on: a spinner on a terminal, a line elsewhere."""
     console = Console(stderr=True)
     if console.is_terminal:
@@ -138,7 +149,7 @@ def _step(text: str) -> Iterator[None]:
 
 
 @contextmanager
-def _sequences_shown(label: str, total: int) -> Iterator[Callable[[Progress], None]]:
+def sequences_shown(label: str, total: int) -> Iterator[Callable[[Progress], None]]:
     """Yield a function to call with how far the run is."""
     from rich import progress
 

@@ -1,0 +1,188 @@
+"""`egret sim-full`: whole test sets through the RTL, by a program in C++, against the integer model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egret.cli.simulate import StallMode, correct, modes_of, sequences_shown, step_shown
+from egru.errors import EgretError
+
+if TYPE_CHECKING:
+    from egret_hw.config import AcceleratorConfig
+    from egret_sim.native.rates import Rate
+    from egret_sim.report import Report
+
+
+def sim_full(
+    image: Annotated[
+        Path | None, typer.Argument(help="Network image; by default the shipped network of the task.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Task whose test data is played; without task and image, all shipped networks."),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Only the first of the test sequences; by default all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the stalls.")] = 1,
+    stalls: Annotated[
+        StallMode,
+        typer.Option(help="Random gaps on the streams, none (for cycle figures), or a run of each."),
+    ] = StallMode.BOTH,
+    cocotb_samples: Annotated[
+        int,
+        typer.Option(min=0, help="Sequences to play in cocotb as well, to compare the rates; 0 for none."),
+    ] = 50,
+    lanes: Lanes = "16",
+    update_lanes: UpdateLanes = None,
+    readout_lanes: ReadoutLanes = None,
+    queue_depth: QueueDepth = 16,
+    streams: Streams = 1,
+    report: Annotated[
+        Path | None, typer.Option(help="JSON file for the figures; by default build/NETWORK/sim-full.json.")
+    ] = None,
+) -> None:
+    """Play whole test sets through the RTL; compare every event, tick and logit with the integer model.
+
+    Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
+    input.
+    """
+    # The golden model's products are small: more threads would only be in the simulator's way.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from egret import tasks
+    from egret_sim.build import SimulationError
+
+    if report and not image and not task:
+        raise EgretError("report names one file: give an image or --task with it")
+    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
+    wanted = [(image, task)] if image or task else [(None, name) for name in tasks.NAMES]
+    try:
+        for path, name in wanted:
+            _Test(path, name, samples, seed, config).run(modes_of(stalls), cocotb_samples, report)
+    except SimulationError as error:
+        typer.echo(f"egret: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+class _Test:
+    """One network and the test part of its task."""
+
+    def __init__(
+        self, image: Path | None, task: str | None, samples: int | None, seed: int, config: AcceleratorConfig
+    ) -> None:
+        from egret.sampling import network_and_task, quantised, test_part
+
+        self.image, self.seed, self.config = image, seed, config
+        self.network, self.task = network_and_task(image, task)
+        part = test_part(self.network, self.task)
+        if samples and samples > len(part):
+            raise EgretError(
+                f"samples must be at most {len(part)}, the test part of {self.task}, not {samples}"
+            )
+        self.sequences, self.labels = quantised(self.network, part, range(samples or len(part)))
+
+    def run(self, modes: list, cocotb_samples: int, report: Path | None) -> None:
+        """Make the runs, show and save what came of them; Exit 1 if anything was wrong."""
+        from egret_sim.build import build_root
+        from egret_sim.native.rates import cocotb_rates, machine, rate_of
+        from egret_sim.report import table_of
+        from egret_sim.run import prepare, simulate
+
+        network, console = self.network, Console()
+        with step_shown(f"{network.name}: generating the RTL and building its simulation in C++"):
+            built = prepare(network, self.config, native=True)
+        runs: list[Report] = []
+        for mode in modes:
+            kind = "random" if mode else "no"
+            with sequences_shown(f"{network.name}, {kind} stalls", len(self.sequences)) as shown:
+                run = simulate(
+                    network, self.sequences, built=built, seed=self.seed, stalls=mode, progress=shown
+                )
+            runs.append(run)
+            if not run.passed:
+                break
+        rates: list[Rate] = []
+        others: list[Report] = []
+        if cocotb_samples and runs[-1].passed:
+            with step_shown(f"{network.name}: the same in cocotb, for its rate"):
+                bench = prepare(network, self.config)
+                rates, others = cocotb_rates(bench, self.sequences[:cocotb_samples])
+        native = rate_of("C++", runs)
+        title = f"{network.name}: RTL against the integer model, {self.task} test data, seed {self.seed}"
+        console.print(title, highlight=False, soft_wrap=True)
+        console.print(table_of(runs))
+        right = None
+        if runs[0].passed:
+            right = correct(network, self.sequences, self.labels)
+            share = 100 * right / len(self.sequences)
+            console.print(f"correct: {right} of {len(self.sequences)} ({share:.2f} %)", highlight=False)
+        console.print(_rates(native, rates))
+        console.print(machine(), highlight=False, soft_wrap=True)
+        figures = {
+            "runs": [run.as_dict() for run in runs],
+            "correct": right,
+            "machine": machine(),
+            "rates": [
+                asdict(rate) | {"cycles_per_second": rate.cycles_per_second} for rate in (native, *rates)
+            ],
+        }
+        _write(report or build_root() / network.name / "sim-full.json", figures)
+        for run in (*runs, *others):
+            if run.problem:
+                typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
+                typer.echo(f"egret: to see it in a waveform: {self.replay(run)}", err=True)
+                raise typer.Exit(1)
+
+    def replay(self, run: Report) -> str:
+        """The command that plays in cocotb, with a waveform, where a run went wrong."""
+        # With the sequence before, because something of it may have been left behind.
+        first = run.first_mismatch
+        number = first.sequence if first and first.sequence is not None else len(run.outcome.sequence_ends)
+        number = min(number, len(self.sequences) - 1)
+        before = max(0, number - 1)
+        words = ["egret", "simulate", *([str(self.image)] if self.image else []), "--task", self.task]
+        words += ["--sequences", f"{before}-{number}", "--seed", str(self.seed)]
+        words += ["--stalls", "random" if run.stalls else "none", *_options(self.config), "--waves"]
+        return shlex.join(words)
+
+
+def _options(config: AcceleratorConfig) -> list[str]:
+    """The command line options that ask for this configuration."""
+    words = []
+    for name, value in asdict(config).items():
+        if value is not None:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{name.replace('_', '-')}", text]
+    return words
+
+
+def _rates(native: Rate, others: list[Rate]) -> Table:
+    table = Table(title="cycles per second of the simulator's processor time", title_justify="left")
+    table.add_column("driver", no_wrap=True)
+    for heading in ("cycles", "cycles / s", "C++ is faster by"):
+        table.add_column(heading, justify="right")
+    for rate in (native, *others):
+        ratio = native.cycles_per_second / rate.cycles_per_second
+        factor = "" if rate is native else f"{ratio:.1f} x"
+        table.add_row(rate.name, f"{rate.cycles}", f"{rate.cycles_per_second:.0f}", factor)
+    return table
+
+
+def _write(path: Path, figures: dict) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(json.dumps(figures, indent=2) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        raise EgretError(f"cannot write {path}: {error.strerror}") from None
