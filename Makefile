@@ -13,6 +13,7 @@ SAMPLES ?= 30
 SEED ?= 1
 BOARD ?= ulx3s_85f
 FAMILY ?= ecp5
+MUTANTS ?= 400
 IMAGE ?= golden/networks/$(TASK).egret
 # Test processes at once.
 JOBS ?= 2
@@ -23,7 +24,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim sim-full sim-netlist bitstream bench bench-fpga lint format doctor clean help
+.PHONY: all setup test sim sim-full sim-netlist mutate bitstream bench bench-fpga lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -55,6 +56,9 @@ endif
 
 sim-netlist: setup ## what synthesis makes of the accelerator, simulated: FAMILY=ice40|ecp5|gowin TASK=name SEED=n
 	$(EGRET) sim-netlist --family $(FAMILY) --task $(TASK) --seed $(SEED)
+
+mutate: setup ## faults planted in the design, and how many are caught (minutes): MUTANTS=n SEED=n MODULE=part of a path
+	$(EGRET) mutate --mutants $(MUTANTS) --seed $(SEED) $(if $(MODULE),--module $(MODULE))
 
 sim-full: setup ## whole test sets through the RTL (minutes): TASK=name; without TASK, all shipped networks
 	$(EGRET) sim-full $(if $(filter file,$(origin TASK)),,--task $(TASK)) --seed $(SEED)

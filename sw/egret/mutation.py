@@ -1,8 +1,8 @@
 """Mutants: faults that Yosys plants in the generated design, and which of them the bench catches.
 
-A few small accelerators, which together have every module, get a few hundred faults: an input or output of a
-cell inverted, held at 0 or 1, or inverted under a condition. All faults of a design are compiled into one program, in
-which a number switches one of them on.
+A few small accelerators, which together have every module, get a few hundred faults: an input or output of
+a cell inverted, held at 0 or 1, or inverted under a condition. All faults of a design are compiled into one
+program, in which a number switches one of them on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shlex
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,9 +61,13 @@ class Mutant:
     source: str
     options: str
 
+    @property
+    def place(self) -> str:
+        """The wire, or the pin of the cell, that is changed."""
+        return self.wire or f"{self.cell}.{self.port}[{self.bit}]"
+
     def __str__(self) -> str:
-        at = f"{self.wire or self.cell}" + ("" if self.wire else f".{self.port}[{self.bit}]")
-        return f"{self.module}: {self.mode} {at}"
+        return f"{self.module}: {self.mode} {self.place}"
 
     @classmethod
     def parse(cls, line: str) -> Mutant:
@@ -91,18 +94,22 @@ class Mutant:
         )
 
 
+#: Of the networks: with these, every unit fires now and then, and not always, so a wrong sum of any unit shows.
+_SEEDS = (385, 67)
+
+
 def designs() -> tuple[Design, ...]:
     """The accelerators that get faults: every module of the generator is in one of them."""
-    rng = np.random.default_rng(11)
     two = random_image(
-        rng, inputs=3, units=(6, 5), classes=3, mode="mean", input_bits=5, input_signed=True, table_bits=6,
-        weight_bits=4, event_bits=8, max_steps=64, threshold=(0.0, 0.2),
+        np.random.default_rng(_SEEDS[0]), inputs=3, units=(6, 5), classes=3, mode="mean", input_bits=5,
+        input_signed=True, table_bits=6, weight_bits=4, event_bits=8, max_steps=64, threshold=(0.0, 0.1),
     )  # fmt: skip
     first, second = two.layers
     second = replace(second, spec=replace(second.spec, reset="before"))
     streams = random_image(
-        rng, inputs=4, units=(4, 7), classes=2, mode="every", input_bits=4, table_bits=5, weight_bits=6,
-        event_bits=6, state_reset="output", threshold=(0.0, 0.2),
+        np.random.default_rng(_SEEDS[1]), inputs=4, units=(4, 7), classes=2, mode="every", input_bits=4,
+        input_signed=False, table_bits=5, weight_bits=6, event_bits=6, state_reset="output",
+        threshold=(0.0, 0.1),
     )  # fmt: skip
     return (
         Design(
@@ -134,7 +141,13 @@ PREPARATION = f"hierarchy -top {TOP}; proc; opt; wreduce; memory_collect; opt_cl
 
 
 def mutate(
-    design: Design, count: int, *, seed: int, module: str | None = None, console: Console, log: Path | None = None
+    design: Design,
+    count: int,
+    *,
+    seed: int,
+    module: str | None = None,
+    console: Console,
+    log: Path | None = None,
 ) -> Mutated:
     """Plant `count` faults, spread over all modules, or in those below a path that holds `module`.
 
@@ -192,8 +205,3 @@ def chosen_counts(total: int, count: int) -> list[int]:
     if total < 1:
         raise EgretError(f"mutants must be 1 or more, not {total}")
     return [total // count + (number < total % count) for number in range(count)]
-
-
-def shares(items: Sequence[int], size: int) -> list[Sequence[int]]:
-    """`items` in pieces of `size`, so that progress can be shown."""
-    return [items[start : start + size] for start in range(0, len(items), size)]

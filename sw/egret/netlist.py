@@ -126,7 +126,9 @@ def synthesise(
         )
 
 
-def prepare(image: NetworkImage, netlist: Netlist, *, optimise: str = "fast", root: Path | None = None) -> Built:
+def prepare(
+    image: NetworkImage, netlist: Netlist, *, optimise: str = "fast", root: Path | None = None
+) -> Built:
     """Build the simulation of a netlist, for `egret_sim.run.simulate`."""
     from egret_sim.cosimulation import build_bench
     from egret_sim.run import Built

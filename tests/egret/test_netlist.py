@@ -38,6 +38,7 @@ def small_network(*resets: str) -> NetworkImage:
         input_bits=4,
         weight_bits=4,
         event_bits=6,
+        table_bits=10,
         threshold=(0.0, 0.1),
     )
     layers = (

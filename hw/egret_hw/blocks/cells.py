@@ -18,7 +18,9 @@ NETLIST_FAMILIES = (ICE40, ECP5, GOWIN)
 """Families whose netlists can be simulated."""
 
 _FILES = {ECP5: ("common_sim.vh", "ccu2c_sim.vh"), ICE40: ("cells_sim.v",), GOWIN: ("cells_sim.v",)}
-_MODULE = re.compile(r"^(?P<attributes>(?:\(\*[^*]*\*\)\s*)*)module (?P<name>\w+)\b.*?^\s*endmodule", re.M | re.S)
+_MODULE = re.compile(
+    r"^(?P<attributes>(?:\(\*[^*]*\*\)\s*)*)module (?P<name>\w+)\b.*?^\s*endmodule", re.M | re.S
+)
 #: Written for other simulators, and with ports and parameters that a netlist does not use.
 _LINT = (
     *("BLKSEQ", "GENUNNAMED", "INITIALDLY", "PINMISSING", "UNUSEDPARAM", "UNUSEDSIGNAL", "CASEINCOMPLETE"),
@@ -62,7 +64,9 @@ def cell_models(family: str, cells: Iterable[str]) -> str:
         if key not in texts:
             texts[key] = text
             if name in library:
-                waiting += sorted(set(re.findall(r"^\s*(\w+)\s+(?:\w+\s*|#\s*)\(", text, re.M)) & library.keys())
+                waiting += sorted(
+                    set(re.findall(r"^\s*(\w+)\s+(?:\w+\s*|#\s*)\(", text, re.M)) & library.keys()
+                )
     off = [f"/* verilator lint_off {rule} */" for rule in _LINT]
     on = [f"/* verilator lint_on {rule} */" for rule in _LINT]
     parts = [line for text in texts.values() for line in (*off, text)]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from egret_hw.config import AcceleratorConfig
-from egret_hw.counters import COUNTED
+from egret_hw.counters import COUNTED, COUNTER_BITS
 from egret_hw.cycle_model import predict
 from egret_sim import harness
 from egret_sim.cosimulation import Stalls
@@ -36,18 +37,19 @@ VERDICTS = {
     "idle causes": "idle cycles are put down to other causes than without the fault",
 }
 #: Faults that are played in one go.
-BATCH = 20
+BATCH = 10
 _WORDS = {name: number for number, name in enumerate(COUNTED)}
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """What is played in one run: sequences (steps x inputs), and the stalls."""
+    """What is played in one run: sequences (steps x inputs), the stalls, and what counters begin with."""
 
     name: str
     sequences: tuple[np.ndarray, ...]
     stalls: Stalls | None = None
     seed: int = 0
+    preset: int = 0
 
 
 def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
@@ -62,14 +64,24 @@ def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
             for steps in lengths
         )
 
+    def rare(count: int) -> tuple[np.ndarray, ...]:
+        return tuple(random_input(rng, image, limit, density=0.03) for _ in range(count))
+
     ends = [rng.choice([fmt.lo, fmt.hi], (steps, size)) for steps in (20, 7)]
     return (
         Vectors("no stalls", draw(6, 1, 25)),
         Vectors("random stalls", draw(1, 1, 30, 4), Stalls(), 1),
         Vectors("full and silent, one step each", (*ends, np.zeros((9, size), np.int64), *draw(1, 1, 1, 1))),
+        Vectors("long, no stalls", draw(*[40] * 30)),
         Vectors("long pauses of the sink", draw(40, 40, 3), Stalls(chance=250, mask=511), 2),
-        Vectors("long, no stalls", draw(40, 40, 40, 40, 2, 40, 40, 40)),
-        Vectors("short gaps", draw(*(1 + int(n) for n in rng.integers(0, 20, 12))), Stalls(chance=128, mask=3), 3),
+        Vectors(
+            "short gaps", draw(*(1 + int(n) for n in rng.integers(0, 20, 60))), Stalls(chance=128, mask=3), 3
+        ),
+        # Every carry of the counters, and their end.
+        Vectors("counters from 2^31 - 1, without a reset", draw(5, 5), preset=(1 << 31) - 1),
+        Vectors("counters from 2^32 - 1, without a reset", draw(5, 5), preset=(1 << 32) - 1),
+        Vectors("rare inputs", rare(60)),
+        Vectors("many, no stalls", draw(*(1 + int(n) for n in rng.integers(0, 40, 200)))),
     )
 
 
@@ -105,17 +117,25 @@ class Campaign:
         self.runs = [_Run(self, config, chosen) for chosen in vectors(image, seed)]
 
     def judge(
-        self, mutants: Sequence[int], progress: Callable[[int], None] | None = None
+        self,
+        mutants: Sequence[int],
+        *,
+        jobs: int = 1,
+        progress: Callable[[str, int], None] | None = None,
     ) -> dict[int, Verdict | None]:
-        """What caught each fault; None for those that nothing caught. A caught one is not played again."""
+        """What caught each fault; None for those that nothing caught. A caught one is not played again.
+
+        `jobs` programs run at once; `progress` is told the run, and how many faults are caught so far.
+        """
         found: dict[int, Verdict | None] = dict.fromkeys(mutants)
-        for run in self.runs:
-            left = [mutant for mutant, verdict in found.items() if verdict is None]
-            for start in range(0, len(left), BATCH):
-                for record in run.play(left[start : start + BATCH]):
-                    found[record.mutant] = run.judge(record)
+        with ThreadPoolExecutor(jobs) as pool:
+            for run in self.runs:
+                left = [mutant for mutant, verdict in found.items() if verdict is None]
+                batches = [left[start : start + BATCH] for start in range(0, len(left), BATCH)]
+                for records in pool.map(run.play, batches):
+                    found |= {record.mutant: run.judge(record) for record in records}
                 if progress:
-                    progress(sum(verdict is not None for verdict in found.values()))
+                    progress(run.chosen.name, sum(verdict is not None for verdict in found.values()))
         return found
 
 
@@ -150,12 +170,17 @@ class _Run:
             limit=self.limit,
             stalls=chosen.stalls,
             seed=chosen.seed,
+            preset=chosen.preset,
         )
 
     def judge(self, record: Record) -> Verdict | None:
         """What is wrong with a run, if anything."""
         verdict = self._compare(record)
-        if verdict is None and self.chosen.stalls is None and (record.counters != self.reference.counters).any():
+        if (
+            verdict is None
+            and self.chosen.stalls is None
+            and (record.counters != self.reference.counters).any()
+        ):
             names = list(COUNTED)
             layer, word = np.argwhere(record.counters != self.reference.counters)[0]
             verdict = Verdict("idle causes", self.chosen.name, f"layer {layer}: {names[word]}")
@@ -188,14 +213,18 @@ class _Run:
         for text in self._miscounted(record):
             return Verdict("counters", run, text)
         if self.chosen.stalls is None and ends != list(self.predicted.ends):
-            first = next(n for n, pair in enumerate(zip(ends, self.predicted.ends, strict=True)) if len(set(pair)) > 1)
-            return Verdict("cycles", run, f"sequence {first}: {self.predicted.ends[first]} predicted, {ends[first]}")
+            first = next(
+                n for n, pair in enumerate(zip(ends, self.predicted.ends, strict=True)) if len(set(pair)) > 1
+            )
+            return Verdict(
+                "cycles", run, f"sequence {first}: {self.predicted.ends[first]} predicted, {ends[first]}"
+            )
         return None
 
     def _miscounted(self, record: Record) -> Iterator[str]:
         """What the counters say that cannot be."""
         for layer, (values, tile) in enumerate(zip(record.counters, self.predicted.tiles, strict=True)):
-            values = values.astype(np.int64)
+            values = (values.astype(np.int64) - self.chosen.preset) % (1 << COUNTER_BITS)
             idle = sum(int(values[_WORDS[name]]) for name in COUNTED if name.startswith("idle"))
             wanted = {
                 "input_events": tile.input_events,

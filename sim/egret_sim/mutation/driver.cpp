@@ -2,11 +2,12 @@
 //
 // It compares nothing: whoever started it reads the records and judges them (egret_sim/mutation/campaign.py).
 //
-// usage: PROGRAM STIMULUS RECORDS STREAMS ENDS SETTLE PATIENCE LIMIT CHANCE MASK SEED MUTANT...
+// usage: PROGRAM STIMULUS RECORDS STREAMS ENDS SETTLE PATIENCE LIMIT CHANCE MASK SEED PRESET MUTANT...
 //   STIMULUS   tokens, 64 bits each
 //   STREAMS    taps and logits, the logits last
 //   ENDS       tokens of kind END that the logits are to have; then SETTLE silent cycles end a run
 //   PATIENCE   cycles without a token after which a run is given up; LIMIT, cycles in all
+//   PRESET     what every counter begins with, without a reset; 0 for a reset
 //   CHANCE     of a gap behind a token, in 1/256; MASK, of the length of one gap in four
 // A record: mutant, status, cycles, counters (COUNTERS words of 32 bits in 64), and for each stream the number of its
 // tokens and (token, cycle) pairs. All are numbers of 64 bits.
@@ -14,10 +15,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "Vegret.h"
 #include "verilated.h"
+#include "verilated_sym_props.h"
 
 namespace {
 
@@ -28,7 +31,7 @@ constexpr uint64_t FINISHED = 0, STUCK = 1, BROKEN = 2, TOO_LONG = 3;
 struct Settings {
     int streams;
     uint64_t ends, settle, patience, limit;
-    uint32_t chance, mask, seed;
+    uint32_t chance, mask, seed, preset;
 };
 
 // Gaps as those of player.sv and sink.sv: three in four are short.
@@ -54,6 +57,21 @@ uint64_t token_of(const Vegret& top, int stream) {
     return static_cast<uint64_t>(top.tokens[2 * stream + 1]) << 32 | top.tokens[2 * stream];
 }
 
+// Without hours of simulation, a counter's upper bits move only if it begins just below them.
+void preset_counters(const VerilatedContext& context, const Settings& settings) {
+    for (int layer = 0; layer < settings.streams - 1; layer++) {
+        const std::string name = "TOP.egret_mutants.dut.layer" + std::to_string(layer) + ".counters";
+        const VerilatedScope* const scope = context.scopeFind(name.c_str());
+        VerilatedVar* const values = scope ? scope->varFind("values") : nullptr;
+        if (!values) {
+            std::fprintf(stderr, "the design has no %s.values\n", name.c_str());
+            std::exit(1);
+        }
+        uint32_t* const words = static_cast<uint32_t*>(values->datap());
+        for (size_t word = 0; word < values->totalSize() / sizeof(uint32_t); word++) words[word] = settings.preset;
+    }
+}
+
 void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64_t mutant, FILE* file) {
     VerilatedContext context;
     const auto top = std::make_unique<Vegret>(&context);
@@ -64,8 +82,11 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
     bool waiting = false;
 
     top->mutant = mutant;
-    top->rst = 1;
-    for (int edge = 0; edge < 4; edge++) {
+    top->rst = settings.preset == 0;
+    top->clk = 0;
+    top->eval();
+    if (settings.preset) preset_counters(context, settings);
+    for (int edge = 0; top->rst && edge < 4; edge++) {
         top->clk = 0;
         top->eval();
         top->clk = 1;
@@ -127,13 +148,14 @@ uint64_t number(const char* word) { return std::strtoull(word, nullptr, 10); }
 }  // namespace
 
 int main(int count, char** words) {
-    if (count < 12) {
+    if (count < 13) {
         std::fprintf(stderr, "too few arguments\n");
         return 2;
     }
     const Settings settings{static_cast<int>(number(words[3])), number(words[4]), number(words[5]),
                             number(words[6]), number(words[7]), static_cast<uint32_t>(number(words[8])),
-                            static_cast<uint32_t>(number(words[9])), static_cast<uint32_t>(number(words[10]))};
+                            static_cast<uint32_t>(number(words[9])), static_cast<uint32_t>(number(words[10])),
+                            static_cast<uint32_t>(number(words[11]))};
     std::vector<uint64_t> stimulus;
     if (FILE* file = std::fopen(words[1], "rb")) {
         for (uint64_t word; std::fread(&word, sizeof word, 1, file) == 1;) stimulus.push_back(word);
@@ -147,7 +169,7 @@ int main(int count, char** words) {
         std::fprintf(stderr, "cannot write %s\n", words[2]);
         return 1;
     }
-    for (int word = 11; word < count; word++) run(settings, stimulus, number(words[word]), file);
+    for (int word = 12; word < count; word++) run(settings, stimulus, number(words[word]), file);
     std::fclose(file);
     return 0;
 }

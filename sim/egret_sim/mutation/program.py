@@ -23,6 +23,7 @@ from egret_sim.build import (
     build_once,
     build_root,
     content_key,
+    control_file,
     keep_runtime,
     tail_of,
     verilator_root,
@@ -80,6 +81,7 @@ class MutantProgram:
         limit: int,
         stalls: Stalls | None = None,
         seed: int = 0,
+        preset: int = 0,
     ) -> list[Record]:
         """Play tokens through the design, once with each fault.
 
@@ -97,6 +99,8 @@ class MutantProgram:
             Random gaps on the streams, as in any run; None for none.
         seed
             Of the gaps.
+        preset
+            What every counter begins with, from power-on and without a reset; 0 for a reset.
 
         Raises
         ------
@@ -109,7 +113,7 @@ class MutantProgram:
         with tempfile.TemporaryDirectory(prefix="egret-mutants-") as name:
             tokens, records = Path(name) / "stimulus.bin", Path(name) / "records.bin"
             stimulus.astype("<u8").tofile(tokens)
-            words = [*numbers, seed, *mutants]
+            words = [*numbers, seed, preset, *mutants]
             command = [str(self.directory / PREFIX), str(tokens), str(records), *map(str, words)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -153,7 +157,13 @@ def build_mutants(verilog: str, sidecar: Mapping[str, Any], *, root: Path | None
     """
     if len(harness.tap_names(sidecar)) > MAX_LAYERS:
         raise SimulationError(f"the mutants' program has room for {MAX_LAYERS} layers")
-    contents = {"accelerator.v": verilog, "top.sv": write_top(sidecar), DRIVER.name: DRIVER.read_text()}
+    public = control_file(None, [("*counters*", "values")])
+    contents = {
+        "public.vlt": public,
+        "accelerator.v": verilog,
+        "top.sv": write_top(sidecar),
+        DRIVER.name: DRIVER.read_text(),
+    }
     options = {"flags": _VERILATOR_FLAGS, "make": _FLAGS, "versions": [metadata.version("verilator")]}
     parent = (root or build_root()) / "simulations"
     directory = parent / f"{TOP}-{content_key([contents, options])}"
@@ -204,7 +214,9 @@ def write_top(sidecar: Mapping[str, Any]) -> str:
         f"    assign logits_end = tokens[{MAX_TOKEN_BITS * len(taps) + kind.offset}+:{kind.width}] == {END};",
     ]
     if streams < MAX_LAYERS + 1:
-        lines.append(f"    assign tokens[{MAX_TOKEN_BITS * (MAX_LAYERS + 1) - 1}:{MAX_TOKEN_BITS * streams}] = 0;")
+        lines.append(
+            f"    assign tokens[{MAX_TOKEN_BITS * (MAX_LAYERS + 1) - 1}:{MAX_TOKEN_BITS * streams}] = 0;"
+        )
     if len(taps) < MAX_LAYERS:
         high, low = 32 * COUNTERS_PER_LAYER * MAX_LAYERS - 1, 32 * COUNTERS_PER_LAYER * len(taps)
         lines.append(f"    assign counters[{high}:{low}] = 0;")
