@@ -94,7 +94,7 @@ class Mutant:
         )
 
 
-#: Of the networks: with these, every unit fires now and then, and not always, so a wrong sum of any unit shows.
+#: Of the networks: with these, every unit fires now and then, and not always: a wrong sum of any unit shows.
 _SEEDS = (385, 67)
 
 

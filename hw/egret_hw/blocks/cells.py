@@ -91,7 +91,7 @@ def _yosys_library(family: str) -> dict[str, str]:
 
 
 def _defined(text: str) -> str:
-    """Replace the macros of Yosys's library for iCE40: default values of ports, and registers that start at 0."""
+    """Replace the macros of Yosys's library for iCE40: defaults of ports, and registers that start at 0."""
     text = re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_V\(([^)]*)\)", r"= \1", text)
     text = re.sub(r"`ICE40_DEFAULT_ASSIGNMENT_([01])", r"= 1'b\1", text)
     return re.sub(r"`SB_DFF_INIT", "initial Q = 0;", text)

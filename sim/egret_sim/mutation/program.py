@@ -1,7 +1,7 @@
 """Builds a design whose faults a number switches on, and plays runs through it.
 
-The faults are in the Verilog already: its port ``mutant`` says which of them is there, 0 for none. So a design
-is compiled once for hundreds of faults.
+The faults are in the Verilog already: its port ``mutant`` says which of them is there, 0 for none. So a
+design is compiled once for hundreds of faults.
 """
 
 from __future__ import annotations
@@ -209,7 +209,8 @@ def write_top(sidecar: Mapping[str, Any]) -> str:
         "    accelerator dut (",
         ",\n".join(f"        .{connection}" for connection in connections),
         "    );",
-        f"    assign strobes[{MAX_LAYERS}:{len(taps)}] = {MAX_LAYERS + 1 - len(taps)}'(logits_valid && logits_ready);",
+        f"    assign strobes[{MAX_LAYERS}:{len(taps)}] ="
+        f" {MAX_LAYERS + 1 - len(taps)}'(logits_valid && logits_ready);",
         *(f"    assign tokens[{place}] = 0;" for place in unused),
         f"    assign logits_end = tokens[{MAX_TOKEN_BITS * len(taps) + kind.offset}+:{kind.width}] == {END};",
     ]
