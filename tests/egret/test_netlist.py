@@ -90,7 +90,7 @@ def test_one_wrong_look_up_table_is_found():
     # A bit of the sum of products, which every event depends on.
     table = re.compile(r"(CCU2C #\(\s*\.INIT0\(16'h)(\w{4})(.*?\)\s*\\?layer0\.macs\.)", re.S)
     found = next(match for match in table.finditer(netlist.text) if match[0].count("CCU2C #") == 1)
-    wrong = f"{int(found[2], 16) ^ 0x8000:04x}"
+    wrong = f"{int(found[2], 16) ^ 0xFFFF:04x}"
     spoilt = netlist.text[: found.start(2)] + wrong + netlist.text[found.end(2) :]
     report = play(replace(netlist, text=spoilt), None)
     assert not report.passed

@@ -7,20 +7,20 @@
 //   STREAMS    taps and logits, the logits last
 //   ENDS       tokens of kind END that the logits are to have; then SETTLE silent cycles end a run
 //   PATIENCE   cycles without a token after which a run is given up; LIMIT, cycles in all
-//   PRESET     what every counter begins with, without a reset; 0 for a reset
+//   PRESET     1: every counter begins at its end, and there is no reset; 0: all begins with a reset
 //   CHANCE     of a gap behind a token, in 1/256; MASK, of the length of one gap in four
 // A record: mutant, status, cycles, counters (COUNTERS words of 32 bits in 64), and for each stream the number of its
 // tokens and (token, cycle) pairs. All are numbers of 64 bits.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "Vegret.h"
 #include "verilated.h"
-#include "verilated_sym_props.h"
+#include "verilated_syms.h"
 
 namespace {
 
@@ -57,18 +57,23 @@ uint64_t token_of(const Vegret& top, int stream) {
     return static_cast<uint64_t>(top.tokens[2 * stream + 1]) << 32 | top.tokens[2 * stream];
 }
 
-// Without hours of simulation, a counter's upper bits move only if it begins just below them.
-void preset_counters(const VerilatedContext& context, const Settings& settings) {
-    for (int layer = 0; layer < settings.streams - 1; layer++) {
-        const std::string name = "TOP.egret_mutants.dut.layer" + std::to_string(layer) + ".counters";
-        const VerilatedScope* const scope = context.scopeFind(name.c_str());
-        VerilatedVar* const values = scope ? scope->varFind("values") : nullptr;
-        if (!values) {
-            std::fprintf(stderr, "the design has no %s.values\n", name.c_str());
-            std::exit(1);
+// Without hours of simulation, a counter's upper bits move only if it begins just below its end: all bits set.
+// A fault may have split the counters' register, so all of the module's that are within reach are set.
+void preset_counters(VerilatedContext& context) {
+    int found = 0;
+    for (auto& scope : *context.scopeNameMap()) {
+        if (!std::strstr(scope.first, ".counters") || !scope.second->varsp()) continue;
+        for (auto& entry : *scope.second->varsp()) {
+            uint8_t* const bytes = static_cast<uint8_t*>(entry.second.datap());
+            for (uint32_t bit = 0; bit < static_cast<uint32_t>(entry.second.entBits()); bit++) {
+                bytes[bit / 8] |= 1u << bit % 8;
+            }
+            found++;
         }
-        uint32_t* const words = static_cast<uint32_t*>(values->datap());
-        for (size_t word = 0; word < values->totalSize() / sizeof(uint32_t); word++) words[word] = settings.preset;
+    }
+    if (!found) {
+        std::fprintf(stderr, "the design has no counters\n");
+        std::exit(1);
     }
 }
 
@@ -85,7 +90,7 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
     top->rst = settings.preset == 0;
     top->clk = 0;
     top->eval();
-    if (settings.preset) preset_counters(context, settings);
+    if (settings.preset) preset_counters(context);
     for (int edge = 0; top->rst && edge < 4; edge++) {
         top->clk = 0;
         top->eval();

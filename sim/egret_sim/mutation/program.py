@@ -7,6 +7,7 @@ design is compiled once for hundreds of faults.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,6 @@ from egret_sim.build import (
     build_once,
     build_root,
     content_key,
-    control_file,
     keep_runtime,
     tail_of,
     verilator_root,
@@ -42,6 +42,15 @@ STATUS = ("finished", "stuck", "broken", "too long")
 #: A small design that runs for seconds.
 _FLAGS = {"OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
 _VERILATOR_FLAGS = ("--cc", "--exe", "--no-timing", "-Wno-fatal", "-Wno-lint", "-O3", "--prefix", PREFIX)
+
+
+_COUNTERS = re.compile(r"^module \S*\.counters\b.*?^endmodule", re.M | re.S)
+_REGISTER = re.compile(r"^(\s*reg (?:\[\d+:0\] )?(?!counting\b|late\b)\w+)", re.M)
+
+
+def _reachable(module: re.Match) -> str:
+    """Verilog of a module of counters whose registers, all but those for strobes, the program can set."""
+    return _REGISTER.sub(r"\1 /*verilator public_flat_rw*/", module[0])
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class MutantProgram:
         limit: int,
         stalls: Stalls | None = None,
         seed: int = 0,
-        preset: int = 0,
+        preset: bool = False,
     ) -> list[Record]:
         """Play tokens through the design, once with each fault.
 
@@ -100,7 +109,7 @@ class MutantProgram:
         seed
             Of the gaps.
         preset
-            What every counter begins with, from power-on and without a reset; 0 for a reset.
+            Every counter begins at its end, all bits set, and there is no reset after power-on.
 
         Raises
         ------
@@ -113,7 +122,7 @@ class MutantProgram:
         with tempfile.TemporaryDirectory(prefix="egret-mutants-") as name:
             tokens, records = Path(name) / "stimulus.bin", Path(name) / "records.bin"
             stimulus.astype("<u8").tofile(tokens)
-            words = [*numbers, seed, preset, *mutants]
+            words = [*numbers, seed, int(preset), *mutants]
             command = [str(self.directory / PREFIX), str(tokens), str(records), *map(str, words)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -157,10 +166,8 @@ def build_mutants(verilog: str, sidecar: Mapping[str, Any], *, root: Path | None
     """
     if len(harness.tap_names(sidecar)) > MAX_LAYERS:
         raise SimulationError(f"the mutants' program has room for {MAX_LAYERS} layers")
-    public = control_file(None, [("*counters*", "values")])
     contents = {
-        "public.vlt": public,
-        "accelerator.v": verilog,
+        "accelerator.v": _COUNTERS.sub(_reachable, verilog),
         "top.sv": write_top(sidecar),
         DRIVER.name: DRIVER.read_text(),
     }
