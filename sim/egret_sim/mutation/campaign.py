@@ -31,6 +31,7 @@ from egru.testing import random_input
 VERDICTS = {
     "scoreboard": "an event or a logit is wrong, missing or too much",
     "time-out": "the design stands still, or does not come to an end",
+    "loop": "a loop of logic never comes to rest, and the simulator stops",
     "handshake": "logits change while they wait",
     "cycles": "a sequence ends in another cycle than was predicted",
     "counters": "events, busy or idle cycles are not as predicted",
@@ -204,6 +205,8 @@ class _Run:
             return Verdict("scoreboard", run, str(board.first))
         if record.status == "broken":
             return Verdict("handshake", run, f"in cycle {record.cycles}")
+        if record.status == "unstable":
+            return Verdict("loop", run, f"in cycle {record.cycles}")
         if record.status != "finished":
             return Verdict("time-out", run, f"{record.status} after {len(ends)} sequences")
         board.finish()

@@ -22,11 +22,15 @@
 #include "verilated.h"
 #include "verilated_syms.h"
 
+// A fault can close a loop of logic that never comes to rest. Verilator calls this then, with VL_USER_FATAL.
+struct Unstable {};
+void vl_fatal(const char*, int, const char*, const char*) { throw Unstable(); }
+
 namespace {
 
 constexpr int MAX_STREAMS = 9;
 constexpr int COUNTERS = 64;
-constexpr uint64_t FINISHED = 0, STUCK = 1, BROKEN = 2, TOO_LONG = 3;
+constexpr uint64_t FINISHED = 0, STUCK = 1, BROKEN = 2, TOO_LONG = 3, UNSTABLE = 4;
 
 struct Settings {
     int streams;
@@ -86,54 +90,58 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
     uint64_t played = 0, ends = 0, idle = 0, cycle = 0, status = TOO_LONG, offered = 0;
     bool waiting = false;
 
-    top->mutant = mutant;
-    top->rst = settings.preset == 0;
-    top->clk = 0;
-    top->eval();
-    if (settings.preset) preset_counters(context);
-    for (int edge = 0; top->rst && edge < 4; edge++) {
+    try {
+        top->mutant = mutant;
+        top->rst = settings.preset == 0;
         top->clk = 0;
         top->eval();
-        top->clk = 1;
-        top->eval();
-    }
-    top->rst = 0;
-    for (; cycle < settings.limit; cycle++) {
-        top->clk = 0;
-        top->events_valid = source.open() && played < stimulus.size();
-        top->events_payload = played < stimulus.size() ? stimulus[played] : 0;
-        top->logits_ready = sink.open();
-        top->eval();
-        bool moved = false;
-        for (int stream = 0; stream < settings.streams; stream++) {
-            if (!(top->strobes >> stream & 1)) continue;
-            records[stream].push_back(token_of(*top, stream));
-            records[stream].push_back(cycle);
-            moved = true;
-            if (stream == logits && top->logits_end) ends++;
+        if (settings.preset) preset_counters(context);
+        for (int edge = 0; top->rst && edge < 4; edge++) {
+            top->clk = 0;
+            top->eval();
+            top->clk = 1;
+            top->eval();
         }
-        const uint64_t token = token_of(*top, logits);
-        if (waiting && (!top->logits_valid || token != offered)) {
-            status = BROKEN;
-            break;
+        top->rst = 0;
+        for (; cycle < settings.limit; cycle++) {
+            top->clk = 0;
+            top->events_valid = source.open() && played < stimulus.size();
+            top->events_payload = played < stimulus.size() ? stimulus[played] : 0;
+            top->logits_ready = sink.open();
+            top->eval();
+            bool moved = false;
+            for (int stream = 0; stream < settings.streams; stream++) {
+                if (!(top->strobes >> stream & 1)) continue;
+                records[stream].push_back(token_of(*top, stream));
+                records[stream].push_back(cycle);
+                moved = true;
+                if (stream == logits && top->logits_end) ends++;
+            }
+            const uint64_t token = token_of(*top, logits);
+            if (waiting && (!top->logits_valid || token != offered)) {
+                status = BROKEN;
+                break;
+            }
+            waiting = top->logits_valid && !top->logits_ready;
+            offered = token;
+            const bool taken = top->events_valid && top->events_ready;
+            if (taken) played++;
+            source.step(taken);
+            sink.step(true);
+            idle = moved || taken ? 0 : idle + 1;
+            top->clk = 1;
+            top->eval();
+            if (ends >= settings.ends && idle >= settings.settle) {
+                status = FINISHED;
+                break;
+            }
+            if (idle > settings.patience) {
+                status = STUCK;
+                break;
+            }
         }
-        waiting = top->logits_valid && !top->logits_ready;
-        offered = token;
-        const bool taken = top->events_valid && top->events_ready;
-        if (taken) played++;
-        source.step(taken);
-        sink.step(true);
-        idle = moved || taken ? 0 : idle + 1;
-        top->clk = 1;
-        top->eval();
-        if (ends >= settings.ends && idle >= settings.settle) {
-            status = FINISHED;
-            break;
-        }
-        if (idle > settings.patience) {
-            status = STUCK;
-            break;
-        }
+    } catch (const Unstable&) {
+        status = UNSTABLE;
     }
     std::vector<uint64_t> words{mutant, status, cycle};
     for (int word = 0; word < COUNTERS; word++) words.push_back(top->counters[word]);
@@ -141,7 +149,6 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
         words.push_back(records[stream].size() / 2);
         words.insert(words.end(), records[stream].begin(), records[stream].end());
     }
-    top->final();
     if (std::fwrite(words.data(), sizeof(uint64_t), words.size(), file) != words.size() || std::fflush(file)) {
         std::fprintf(stderr, "cannot write the records\n");
         std::exit(1);

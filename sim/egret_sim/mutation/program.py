@@ -38,10 +38,21 @@ TOP, PREFIX = "egret_mutants", "Vegret"
 SELECT, SELECT_BITS = "mutant", 16
 #: Layers that the program has room for, and counters of each.
 MAX_LAYERS, COUNTERS_PER_LAYER = 8, 8
-STATUS = ("finished", "stuck", "broken", "too long")
+STATUS = ("finished", "stuck", "broken", "too long", "unstable")
 #: A small design that runs for seconds.
 _FLAGS = {"OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
-_VERILATOR_FLAGS = ("--cc", "--exe", "--no-timing", "-Wno-fatal", "-Wno-lint", "-O3", "--prefix", PREFIX)
+_VERILATOR_FLAGS = (
+    "--cc",
+    "--exe",
+    "--no-timing",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-O3",
+    "--prefix",
+    PREFIX,
+    "-CFLAGS",
+    "-DVL_USER_FATAL",
+)
 
 
 _COUNTERS = re.compile(r"^module \S*\.counters\b.*?^endmodule", re.M | re.S)
@@ -126,7 +137,8 @@ class MutantProgram:
             command = [str(self.directory / PREFIX), str(tokens), str(records), *map(str, words)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise SimulationError(f"the mutants' program ended with {done.returncode}: {done.stderr}")
+                said = (done.stdout + done.stderr).strip()
+                raise SimulationError(f"the mutants' program ended with {done.returncode}: {said}")
             return _parse(np.fromfile(records, "<u8"), names)
 
 
