@@ -95,21 +95,21 @@ class Mutant:
 
 
 #: Of the networks: with these, every unit fires now and then, and not always: a wrong sum of any unit shows.
-_SEEDS = (385, 67)
+_SEEDS = (18, 94)
 
 
 def designs() -> tuple[Design, ...]:
     """The accelerators that get faults: every module of the generator is in one of them."""
     two = random_image(
         np.random.default_rng(_SEEDS[0]), inputs=3, units=(6, 5), classes=3, mode="mean", input_bits=5,
-        input_signed=True, table_bits=6, weight_bits=4, event_bits=8, max_steps=64, threshold=(0.0, 0.1),
+        input_signed=True, table_bits=6, weight_bits=4, event_bits=8, max_steps=64, threshold=(0.0, 0.1), extreme=True,
     )  # fmt: skip
     first, second = two.layers
     second = replace(second, spec=replace(second.spec, reset="before"))
     streams = random_image(
-        np.random.default_rng(_SEEDS[1]), inputs=4, units=(4, 7), classes=2, mode="every", input_bits=4,
+        np.random.default_rng(_SEEDS[1]), inputs=4, units=(5, 7), classes=2, mode="every", input_bits=4,
         input_signed=False, table_bits=5, weight_bits=6, event_bits=6, state_reset="output",
-        threshold=(0.0, 0.1),
+        threshold=(0.0, 0.1), extreme=True,
     )  # fmt: skip
     return (
         Design(
@@ -120,7 +120,7 @@ def designs() -> tuple[Design, ...]:
         Design(
             "three streams",
             replace(streams, name="streams"),
-            AcceleratorConfig(lanes=(12, 8), update_lanes=2, readout_lanes=1, queue_depth=2, streams=3),
+            AcceleratorConfig(lanes=(15, 8), update_lanes=2, readout_lanes=1, queue_depth=2, streams=3),
         ),
     )
 

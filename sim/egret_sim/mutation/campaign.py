@@ -44,13 +44,13 @@ _WORDS = {name: number for number, name in enumerate(COUNTED)}
 
 @dataclass(frozen=True)
 class Vectors:
-    """A run: sequences (steps x inputs), the stalls, and whether counters begin at their end."""
+    """A run: sequences (steps x inputs), the stalls, and what counters begin with."""
 
     name: str
     sequences: tuple[np.ndarray, ...]
     stalls: Stalls | None = None
     seed: int = 0
-    preset: bool = False
+    preset: int = 0
 
 
 def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
@@ -79,7 +79,14 @@ def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
             "short gaps", draw(*(1 + int(n) for n in rng.integers(0, 20, 60))), Stalls(chance=128, mask=3), 3
         ),
         # All bits of the counters move.
-        Vectors("counters at their end, without a reset", draw(5, 5), preset=True),
+        *(
+            Vectors(f"counters from {preset:#x}, without a reset", draw(8, 8), stalls, 4, preset)
+            for preset in (0xFFFF_FFFF, 0x7FFF_FFFF)
+            for stalls in (None, Stalls(chance=250, mask=63))
+        ),
+        Vectors(
+            "inputs at their ends", tuple(rng.choice([fmt.lo, fmt.hi], (limit, size)) for _ in range(40))
+        ),
         Vectors("rare inputs", rare(60)),
         Vectors("many, no stalls", draw(*(1 + int(n) for n in rng.integers(0, 40, 200)))),
     )
@@ -226,7 +233,7 @@ class _Run:
     def _miscounted(self, record: Record) -> Iterator[str]:
         """What the counters say that cannot be."""
         for layer, (values, tile) in enumerate(zip(record.counters, self.predicted.tiles, strict=True)):
-            values = (values.astype(np.int64) + self.chosen.preset) % (1 << COUNTER_BITS)
+            values = (values.astype(np.int64) - self.chosen.preset) % (1 << COUNTER_BITS)
             idle = sum(int(values[_WORDS[name]]) for name in COUNTED if name.startswith("idle"))
             wanted = {
                 "input_events": tile.input_events,

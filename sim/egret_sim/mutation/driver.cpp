@@ -7,7 +7,7 @@
 //   STREAMS    taps and logits, the logits last
 //   ENDS       tokens of kind END that the logits are to have; then SETTLE silent cycles end a run
 //   PATIENCE   cycles without a token after which a run is given up; LIMIT, cycles in all
-//   PRESET     1: every counter begins at its end, and there is no reset; 0: all begins with a reset
+//   PRESET     what every counter begins with, without a reset; 0: all begins with a reset
 //   CHANCE     of a gap behind a token, in 1/256; MASK, of the length of one gap in four
 // A record: mutant, status, cycles, counters (COUNTERS words of 32 bits in 64), and for each stream the number of its
 // tokens and (token, cycle) pairs. All are numbers of 64 bits.
@@ -61,16 +61,16 @@ uint64_t token_of(const Vegret& top, int stream) {
     return static_cast<uint64_t>(top.tokens[2 * stream + 1]) << 32 | top.tokens[2 * stream];
 }
 
-// Without hours of simulation, a counter's upper bits move only if it begins just below its end: all bits set.
+// Without hours of simulation, a counter's upper bits move only if it begins just below them.
 // A fault may have split the counters' register, so all of the module's that are within reach are set.
-void preset_counters(VerilatedContext& context) {
+void preset_counters(VerilatedContext& context, uint32_t preset) {
     int found = 0;
     for (auto& scope : *context.scopeNameMap()) {
         if (!std::strstr(scope.first, ".counters") || !scope.second->varsp()) continue;
         for (auto& entry : *scope.second->varsp()) {
             uint8_t* const bytes = static_cast<uint8_t*>(entry.second.datap());
             for (uint32_t bit = 0; bit < static_cast<uint32_t>(entry.second.entBits()); bit++) {
-                bytes[bit / 8] |= 1u << bit % 8;
+                if (preset >> bit % 32 & 1) bytes[bit / 8] |= 1u << bit % 8;
             }
             found++;
         }
@@ -95,7 +95,7 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
         top->rst = settings.preset == 0;
         top->clk = 0;
         top->eval();
-        if (settings.preset) preset_counters(context);
+        if (settings.preset) preset_counters(context, settings.preset);
         for (int edge = 0; top->rst && edge < 4; edge++) {
             top->clk = 0;
             top->eval();

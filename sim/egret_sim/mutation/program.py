@@ -101,7 +101,7 @@ class MutantProgram:
         limit: int,
         stalls: Stalls | None = None,
         seed: int = 0,
-        preset: bool = False,
+        preset: int = 0,
     ) -> list[Record]:
         """Play tokens through the design, once with each fault.
 
@@ -120,7 +120,7 @@ class MutantProgram:
         seed
             Of the gaps.
         preset
-            Every counter begins at its end, all bits set, and there is no reset after power-on.
+            What every counter begins with, from power-on and without a reset; 0 for a reset.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class MutantProgram:
         with tempfile.TemporaryDirectory(prefix="egret-mutants-") as name:
             tokens, records = Path(name) / "stimulus.bin", Path(name) / "records.bin"
             stimulus.astype("<u8").tofile(tokens)
-            words = [*numbers, seed, int(preset), *mutants]
+            words = [*numbers, seed, preset, *mutants]
             command = [str(self.directory / PREFIX), str(tokens), str(records), *map(str, words)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
