@@ -7,6 +7,7 @@ program, in which a number switches one of them on.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tempfile
@@ -102,7 +103,8 @@ def designs() -> tuple[Design, ...]:
     """The accelerators that get faults: every module of the generator is in one of them."""
     two = random_image(
         np.random.default_rng(_SEEDS[0]), inputs=3, units=(6, 5), classes=3, mode="mean", input_bits=5,
-        input_signed=True, table_bits=6, weight_bits=4, event_bits=8, max_steps=64, threshold=(0.0, 0.1), extreme=True,
+        input_signed=True, table_bits=6, weight_bits=4, event_bits=8, max_steps=64,
+        threshold=(0.0, 0.1), extreme=True,
     )  # fmt: skip
     first, second = two.layers
     second = replace(second, spec=replace(second.spec, reset="before"))
@@ -156,8 +158,6 @@ def mutate(
     EgretError
         If no module is so called, or Yosys fails.
     """
-    import json
-
     from amaranth.back import verilog
 
     with tempfile.TemporaryDirectory(prefix="egret-mutate-") as name:
@@ -182,15 +182,25 @@ def mutate(
             ]
             script = f"read_verilog design.v; {PREPARATION}; write_rtlil prepared.il; " + "; ".join(lists)
         (folder / "list.ys").write_text(script.replace("; ", "\n") + "\n")
-        run = dict(log=log or folder / "yosys.log", directory=folder, console=console)
-        run_tool("yosys", ["list.ys"], title=f"{design.name}: choice of faults", **run)
+
+        def yosys(script: str, title: str) -> None:
+            run_tool(
+                "yosys",
+                [script],
+                title=f"{design.name}: {title}",
+                log=log or folder / "yosys.log",
+                directory=folder,
+                console=console,
+            )
+
+        yosys("list.ys", "choice of faults")
         paths = sorted(folder.glob("list*.txt"), key=lambda path: (len(path.name), path.name))
         lines = [line for path in paths for line in path.read_text().splitlines() if line.strip()]
         mutants = tuple(Mutant.parse(line) for line in lines)
         (folder / "plant.ys").write_text(
             "\n".join(["read_rtlil prepared.il", *lines, "write_verilog -noattr mutated.v", ""])
         )
-        run_tool("yosys", ["plant.ys"], title=f"{design.name}: planting of faults", **run)
+        yosys("plant.ys", "planting of faults")
         return Mutated(
             design=design,
             mutants=mutants,
