@@ -181,7 +181,8 @@ def run(
             campaign = Campaign(design.image, design.config, program, seed=seed)
 
         def told(name: str, caught: int, design: Design = design, share: int = len(mutated.mutants)) -> None:
-            console.print(f"{design.name}: {caught} of {share} caught after run {name!r}", highlight=False)
+            text = f"{design.name}: {caught} of {share} caught after run {name!r}"
+            console.print(text, highlight=False, soft_wrap=True)
 
         verdicts = campaign.judge([m.number for m in mutated.mutants], jobs=jobs, progress=told)
         for mutant in mutated.mutants:

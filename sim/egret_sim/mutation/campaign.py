@@ -80,8 +80,14 @@ def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
         ),
         # All bits of the counters move.
         *(
-            Vectors(f"counters from {preset:#x}, without a reset", draw(8, 8), stalls, 4, preset)
-            for preset in (0xFFFF_FFFF, 0x7FFF_FFFF)
+            Vectors(
+                f"counters from {preset:#x}, no reset{', pauses' if stalls else ''}",
+                draw(40, 40),
+                stalls,
+                4,
+                preset,
+            )
+            for preset in (0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_0000)
             for stalls in (None, Stalls(chance=250, mask=63))
         ),
         Vectors(
