@@ -14,6 +14,8 @@ SEED ?= 1
 # Bits that `make faults` flips, in as many runs of each accelerator.
 N ?= 1400
 BOARD ?= ulx3s_85f
+FAMILY ?= ecp5
+MUTANTS ?= 400
 IMAGE ?= golden/networks/$(TASK).egret
 # Test processes at once.
 JOBS ?= 2
@@ -24,7 +26,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim formal fuzz coverage sim-full bitstream faults bench bench-fpga lint format doctor clean help
+.PHONY: all setup test sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -53,6 +55,12 @@ ifeq ($(origin TASK),file)
 else
 	$(EGRET) simulate --task $(TASK) --samples $(SAMPLES) --seed $(SEED)
 endif
+
+sim-netlist: setup ## what synthesis makes of the accelerator, simulated: FAMILY=ice40|ecp5|gowin TASK=name SEED=n
+	$(EGRET) sim-netlist --family $(FAMILY) --task $(TASK) --seed $(SEED)
+
+mutate: setup ## faults planted in the design, and how many are caught (minutes): MUTANTS=n SEED=n MODULE=part of a path
+	$(EGRET) mutate --mutants $(MUTANTS) --seed $(SEED) $(if $(MODULE),--module $(MODULE))
 
 sim-full: setup ## whole test sets through the RTL (minutes): TASK=name; without TASK, all shipped networks
 	$(EGRET) sim-full $(if $(filter file,$(origin TASK)),,--task $(TASK)) --seed $(SEED)
