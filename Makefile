@@ -11,8 +11,6 @@ PIP_FLAGS ?=
 TASK ?= digits
 SAMPLES ?= 30
 SEED ?= 1
-# Bits that `make faults` flips, in as many runs of each accelerator.
-N ?= 1400
 BOARD ?= ulx3s_85f
 FAMILY ?= ecp5
 MUTANTS ?= 400
@@ -78,7 +76,7 @@ bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
 	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)
 
 faults: setup ## single bits flipped in the RTL, with and without protection, into docs: TASK=name N=n SEED=n
-	$(EGRET) faults --task $(TASK) --flips $(N) --seed $(SEED) -o docs
+	$(EGRET) faults --task $(TASK) --flips $(or $(N),1400) --seed $(SEED) -o docs
 
 bench: setup ## cycles per step and busy multipliers, predicted and in RTL, into docs (minutes): SAMPLES=n SEED=n
 	$(EGRET) bench --samples $(SAMPLES) --seed $(SEED)

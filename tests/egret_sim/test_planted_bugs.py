@@ -41,13 +41,17 @@ def equals_the_model(image, config, sequences, stall):
     return (found_logits, found_layers) == (logits, layers)
 
 
-def rows_of_one_word():
-    """Whether a small network of two layers is right, without and with stalls."""
+def small_accelerators():
+    """Whether two layers with rows of one word and stalls, and one with many events, are right."""
     rng = np.random.default_rng(2)
-    image = random_image(rng, inputs=3, units=(5, 4), classes=2, mode="every", threshold=(0.0, 0.2))
-    sequences = [random_input(rng, image, steps, density=0.7) for steps in (6, 1, 3)]
-    config = AcceleratorConfig(lanes=16, update_lanes=1, queue_depth=2)
-    return all(equals_the_model(image, config, sequences, stall) for stall in (0.0, 0.5))
+    two = random_image(rng, inputs=3, units=(5, 4), classes=2, mode="every", threshold=(0.0, 0.2))
+    busy = random_image(rng, inputs=3, units=(12,), classes=2, mode="every", threshold=(0.0, 0.0))
+    quick = AcceleratorConfig(lanes=16, update_lanes=1, queue_depth=2)
+    slow = AcceleratorConfig(lanes=4, queue_depth=2)
+    return all(
+        equals_the_model(image, config, [random_input(rng, image, n, density=0.7) for n in (6, 1, 3)], stall)
+        for image, config, stall in ((two, quick, 0.5), (busy, slow, 0.0))
+    )
 
 
 def first_step_at_the_threshold():
@@ -57,7 +61,7 @@ def first_step_at_the_threshold():
 
 
 def test_without_a_bug_everything_is_right():
-    assert rows_of_one_word()
+    assert small_accelerators()
     assert first_step_at_the_threshold()
 
 
@@ -72,7 +76,7 @@ def given_up(monkeypatch):
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_noticed(bug, given_up):
     with planted([BUGS[bug]]):
-        assert not rows_of_one_word()
+        assert not small_accelerators()
 
 
 def test_a_threshold_that_is_not_strict_is_noticed():
