@@ -81,7 +81,7 @@ faults: setup ## single bits flipped in the RTL, with and without protection, in
 bench: setup ## cycles per step and busy multipliers, predicted and in RTL, into docs (minutes): SAMPLES=n SEED=n
 	$(EGRET) bench --samples $(SAMPLES) --seed $(SEED)
 
-bench-fpga: setup ## clock and size on ECP5, several seeds each (an hour or more): ONLY=name SEEDS=1,2
+bench-fpga: setup ## clock and size on ECP5 and iCE40, several seeds each (an hour or more): ONLY=name SEEDS=1,2
 	$(EGRET) bench-fpga $(foreach name,$(ONLY),--only $(name)) $(if $(SEEDS),--seeds $(SEEDS))
 
 lint: setup ## format check, lint and types

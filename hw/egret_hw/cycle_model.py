@@ -30,6 +30,11 @@ class Shape:
     classes, mode : of the readout
     config : lanes, update lanes, queues, streams
     gate_first : for each layer, whether its reset gate acts on events (reset="before")
+
+    Raises
+    ------
+    EgretError
+        If the configuration is compact: that form takes cycles from the products, which are not modelled.
     """
 
     units: tuple[int, ...]
@@ -37,6 +42,13 @@ class Shape:
     mode: str
     config: ResolvedConfig
     gate_first: tuple[bool, ...]
+
+    def __post_init__(self) -> None:
+        if self.config.compact:
+            raise EgretError(
+                "compact must be off for a prediction: the cycle model does not know the compact form; "
+                "measure its cycles in RTL instead (egret simulate --compact)"
+            )
 
     @classmethod
     def of(cls, image: NetworkImage, config: AcceleratorConfig | None = None) -> Shape:

@@ -23,6 +23,8 @@ __all__ = ["ByteLink"]
 
 _VALUE_BITS = 8 * (MESSAGE_BYTES - 3)
 _KINDS = len(Kind)
+#: Those that a host may send. One sequence runs at a time, so a turn without a step says nothing.
+_SENT_KINDS = Kind.EVENT, Kind.TICK, Kind.END
 
 
 def _answer_layout() -> data.StructLayout:
@@ -182,7 +184,8 @@ class ByteLink(wiring.Component):
         requests = [Request.LOAD, Request.CHECK] if self.loads else []
         requests += [Request.COUNTER] if self.counter_count else []
         known = Cat(byte.payload == request.value for request in requests).any() if requests else 0
-        kind_is_bad = ~((byte.payload < _KINDS) | known)
+        known |= Cat(byte.payload == kind.value for kind in _SENT_KINDS).any()
+        kind_is_bad = ~known
 
         # The value as the network's format sees it; equal to the byte unless the byte does not fit.
         value = Signal(self.input_value)

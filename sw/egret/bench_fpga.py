@@ -1,7 +1,8 @@
 """Clock and size of the accelerator on FPGAs: a fixed list of builds, each placed with several seeds.
 
-Builds are out of context: the accelerator alone, its ports not tied to pins, so that the figures are its own
-and not a board's.
+Builds for ECP5 are out of context: the accelerator alone, its ports not tied to pins, so that the figures
+are its own and not those of a board. The one for iCE40, which has fewer pins than that has ports, is a whole
+bitstream.
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ class FpgaBuild:
     Attributes
     ----------
     name : how the command line names it
-    device, package : of ECP5, as `egret.build.boards.CAPACITY` and nextpnr name them; speed grade 6
+    device, package : as `egret.build.boards.CAPACITY` and nextpnr name them; ECP5 has speed grade 6
     network : a shipped network, or "two layers of 128"
     lanes : of each layer
     update_lanes : of each layer; None for the default
     seeds : of the placements
+    board : whose whole top is built, with its pins, clock and form of the accelerator
+        (:mod:`egret.bench_board`); None = the accelerator alone, out of context
     """
 
     name: str
@@ -51,12 +54,14 @@ class FpgaBuild:
     lanes: tuple[int, ...]
     seeds: tuple[int, ...]
     update_lanes: tuple[int, ...] | None = None
+    board: str | None = None
 
 
 BUILDS = (
     FpgaBuild("25f-16", "LFE5U-25F", "CABGA256", "digits", (16,), (1, 2, 3, 4, 5)),
     FpgaBuild("85f-64", "LFE5U-85F", "CABGA381", "digits", (64,), (1, 2, 3)),
     FpgaBuild("85f-96", "LFE5U-85F", "CABGA381", _TWO_LAYERS, (48, 48), (1, 2, 3)),
+    FpgaBuild("up5k-8", "iCE40UP5K", "SG48", "digits", (8,), (1, 2, 3), board="icebreaker"),
 )
 
 
@@ -76,7 +81,8 @@ class FpgaResult:
     Attributes
     ----------
     resources : what the netlist takes, by resource: TRELLIS_COMB (look-up tables, with those in carry chains
-        and distributed memory), TRELLIS_FF, DP16KD, MULT18X18D
+        and distributed memory), TRELLIS_FF, DP16KD, MULT18X18D. Of a board's build, what is placed, under
+        nextpnr's names
     cycles_per_step, dense_macs_per_step : of the RTL in simulation
     placements : one for each seed
     """
@@ -99,8 +105,9 @@ class FpgaResult:
 
     @property
     def luts_per_lane(self) -> float:
-        """Look-up tables of the whole accelerator over its layers' lanes."""
-        return self.resources["TRELLIS_COMB"] / sum(self.build.lanes)
+        """Look-up tables (iCE40: logic cells) of the whole accelerator over its layers' lanes."""
+        cells = self.resources["ICESTORM_LC" if self.build.board else "TRELLIS_COMB"]
+        return cells / sum(self.build.lanes)
 
     @property
     def effective_gops(self) -> float:
@@ -179,7 +186,7 @@ def _slowest(report: dict[str, Any]) -> str:
 
 def _register(cell: str) -> str:
     """The design's name for a cell, as far as it has one."""
-    for mark in ("_TRELLIS_FF", "_LUT4", "_PFUMX", "_L6MUX21", "_CCU2C", "$", "_WRE"):
+    for mark in ("_TRELLIS_FF", "_LUT4", "_PFUMX", "_L6MUX21", "_CCU2C", "$", "_WRE", "_SB_"):
         cell = cell.split(mark)[0]
     return cell.rstrip("._0123456789") or cell
 
@@ -202,9 +209,13 @@ def _run(build: FpgaBuild, samples: int, folder: Path, console: Console) -> Fpga
     from egret_hw.blocks.family import ECP5, Family
     from egret_hw.config import AcceleratorConfig
 
-    image, sequences = _network(build.network, samples)
+    if build.board is not None:
+        from egret.bench_board import run_board
+
+        return run_board(build, samples, folder, console)
+    image, sequences = network(build.network, samples)
     config = AcceleratorConfig(lanes=build.lanes, update_lanes=build.update_lanes)
-    cycles, macs = _simulated(build.name, image, sequences, config, console)
+    cycles, macs = simulated(build.name, image, sequences, config, console)
     with shown_stage(f"{build.name}: generation", console):
         design = Accelerator(image, config)
         text = verilog.convert(design, name="accelerator", emit_src=False, platform=Family(ECP5))
@@ -245,7 +256,7 @@ def _run(build: FpgaBuild, samples: int, folder: Path, console: Console) -> Fpga
     return FpgaResult(build, resources, cycles, macs, tuple(placements))
 
 
-def _network(name: str, samples: int) -> tuple[NetworkImage, list[np.ndarray]]:
+def network(name: str, samples: int) -> tuple[NetworkImage, list[np.ndarray]]:
     """A network, and what it is played."""
     import numpy as np
 
@@ -267,7 +278,7 @@ def _network(name: str, samples: int) -> tuple[NetworkImage, list[np.ndarray]]:
     return image, [image.input.format.quantise(x) for x in chosen.x]
 
 
-def _simulated(
+def simulated(
     name: str, image: NetworkImage, sequences: list[np.ndarray], config: Any, console: Console
 ) -> tuple[float, float]:
     """Cycles and dense products of a step."""
@@ -346,6 +357,53 @@ def row_of(result: FpgaResult) -> tuple[str, ...]:
     )
 
 
+#: Of the builds of whole boards: the logic cells hold a look-up table and a flip-flop each.
+BOARD_HEADINGS: tuple[str, ...] = (
+    "build",
+    "board",
+    "network",
+    "products / cycle",
+    "clock, MHz: needed",
+    "median",
+    "best",
+    "logic cells",
+    "block RAMs",
+    "single-port RAMs",
+    "multipliers",
+    "cycles / step",
+    "effective GOp/s",
+)
+
+
+def board_row_of(result: FpgaResult) -> tuple[str, ...]:
+    """The result of a board's build as a row under :data:`BOARD_HEADINGS`."""
+    from egret.build.boards import CAPACITY, board_named
+
+    build = result.build
+    assert build.board is not None
+    names = ("ICESTORM_LC", "ICESTORM_RAM", "ICESTORM_SPRAM", "ICESTORM_DSP")
+    return (
+        build.name,
+        f"{build.board} ({build.device})",
+        build.network,
+        f"{sum(build.lanes)}",
+        f"{board_named(build.board).clock_hz / 1e6:.0f}",
+        f"{result.median_mhz:.1f}",
+        f"{result.best_mhz:.1f}",
+        *(f"{result.resources[name]} of {CAPACITY[build.device][name]}" for name in names),
+        f"{result.cycles_per_step:.1f}",
+        f"{result.effective_gops:.2f}",
+    )
+
+
+def tables(results: Sequence[FpgaResult]) -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
+    """Results as tables, those that are not empty: title, headings, rows."""
+    alone = [row_of(result) for result in results if result.build.board is None]
+    boards = [board_row_of(result) for result in results if result.build.board is not None]
+    both = [("clock and size on ECP5", HEADINGS, alone), ("whole boards", BOARD_HEADINGS, boards)]
+    return [table for table in both if table[2]]
+
+
 def markdown(results: Sequence[FpgaResult]) -> str:
     """The page of results."""
     lines = [
@@ -355,12 +413,12 @@ def markdown(results: Sequence[FpgaResult]) -> str:
         "out of context with open tools for ECP5, speed grade 6. LUTs are what the netlist takes: a carry",
         "cell counts as two, a distributed memory as four. Cycles per step are those of the RTL in",
         "simulation: shipped networks on real test data, the others on random input. Effective GOp/s are",
-        "2 x dense products per step / cycles per step x median clock.",
-        "",
-        "| " + " | ".join(HEADINGS) + " |",
-        "|" + "---|" * len(HEADINGS),
-        *("| " + " | ".join(row_of(result)) + " |" for result in results),
+        "2 x dense products per step / cycles per step x median clock. A board's build is its whole",
+        "bitstream: the accelerator in the board's form without counters, link, serial port and clock.",
     ]
+    for _, headings, rows in tables(results):
+        lines += ["", "| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+        lines += ["| " + " | ".join(row) + " |" for row in rows]
     for result in results:
         lines += ["", f"## {result.build.name}", "", "| seed | clock, MHz | slowest path |", "|---|---|---|"]
         lines += [f"| {p.seed} | {p.clock_mhz:.1f} | {p.slowest} |" for p in result.placements]

@@ -308,10 +308,19 @@ def multipliers_of(image: NetworkImage, config: AcceleratorConfig) -> int:
 
 
 def available_multipliers(device: str) -> int:
-    """Multipliers of a device that `egret.build.boards` knows."""
+    """Multipliers of a device that `egret.build.boards` knows.
+
+    Raises
+    ------
+    EgretError
+        If the device has no such multipliers as the plans count.
+    """
     from egret.build.boards import CAPACITY
 
-    return CAPACITY[device]["MULT18X18D"]
+    try:
+        return CAPACITY[device]["MULT18X18D"]
+    except KeyError:
+        raise EgretError(f"device must be an ECP5 to plan for, not {device}") from None
 
 
 def _sharing(image: NetworkImage) -> list[bool]:

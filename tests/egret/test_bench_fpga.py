@@ -1,10 +1,16 @@
 """Figures of FPGA builds: choosing, deriving, saving and printing them. No tool runs here."""
 
+import io
 import json
+import sys
+from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from egret import bench_fpga as bench
+from egret.bench_board import run_board
+from egret.build.tools import TOOLS
 from egret.cli.main import main
 from egru.errors import EgretError
 
@@ -18,6 +24,11 @@ def result(name="25f-16", clocks=(150.0, 170.0, 160.0)):
         dense_macs_per_step=50_000.0,
         placements=tuple(bench.Placed(seed, clock, "a to b") for seed, clock in enumerate(clocks, 1)),
     )
+
+
+def board_result(clocks=(31.0, 29.0, 30.0)):
+    resources = {"ICESTORM_LC": 4400, "ICESTORM_RAM": 30, "ICESTORM_SPRAM": 4, "ICESTORM_DSP": 8}
+    return replace(result("up5k-8", clocks), resources=resources)
 
 
 def hop(kind, delay, begin, end):
@@ -78,7 +89,7 @@ def test_builds_are_chosen_by_name_and_take_other_seeds():
     assert bench.chosen_builds([]) == bench.BUILDS
     (build,) = bench.chosen_builds(["85f-64", "85f-64"], (7, 8))
     assert (build.name, build.seeds) == ("85f-64", (7, 8))
-    with pytest.raises(EgretError, match="build must be one of 25f-16, 85f-64, 85f-96, not 'x'"):
+    with pytest.raises(EgretError, match="build must be one of 25f-16, 85f-64, 85f-96, up5k-8, not 'x'"):
         bench.chosen_builds(["x"])
 
 
@@ -87,6 +98,15 @@ def test_results_come_back_as_they_were_saved(tmp_path):
     bench.save_results(results, tmp_path)
     assert bench.load_results(tmp_path) == results
     assert sorted(path.name for path in tmp_path.iterdir()) == [bench.JSON, bench.MARKDOWN]
+
+
+def test_results_from_before_there_were_boards_are_read(tmp_path):
+    bench.save_results({"25f-16": result()}, tmp_path)
+    path = tmp_path / bench.JSON
+    old = json.loads(path.read_text())
+    del old["builds"][0]["build"]["board"]
+    path.write_text(json.dumps(old))
+    assert bench.load_results(tmp_path) == {"25f-16": result()}
 
 
 def test_without_results_there_are_none(tmp_path):
@@ -108,6 +128,49 @@ def test_the_page_has_a_row_for_each_build_in_order_and_a_table_of_seeds(tmp_pat
     assert lines.index(row) + 1 == next(n for n, line in enumerate(lines) if line.startswith("| 85f-96 | "))
     assert "| 2 | 170.0 | a to b |" in lines
     assert "48 + 48" in page
+
+
+def test_boards_have_a_table_of_their_own_with_what_the_device_has(tmp_path):
+    bench.save_results({"up5k-8": board_result(), "25f-16": result()}, tmp_path)
+    page = (tmp_path / bench.MARKDOWN).read_text()
+    row = (
+        "| up5k-8 | icebreaker (iCE40UP5K) | digits | 8 | 24 | 30.0 | 31.0 | 4400 of 5280 "
+        "| 30 of 30 | 4 of 4 | 8 of 8 | 250.0 | 12.00 |"
+    )
+    assert page.index("| 25f-16 |") < page.index(row)
+    assert board_result().luts_per_lane == 550.0
+    alone = [title for title, _, _ in bench.tables([board_result()])]
+    assert alone == ["whole boards"]
+
+
+def test_a_board_is_synthesised_once_and_placed_with_each_seed_even_where_it_is_too_slow(
+    tmp_path, monkeypatch
+):
+    def stand_in(name, program):
+        path = tmp_path / f"{name}.py"
+        path.write_text(program)
+        monkeypatch.setenv(TOOLS[name].variable, f"'{sys.executable}' '{path}'")
+
+    log = tmp_path / "calls"
+    stand_in("yosys", f"open({str(log)!r}, 'a').write('yosys ')")
+    stand_in(
+        "nextpnr-ice40",
+        "import json, sys\n"
+        "seed = int(sys.argv[sys.argv.index('--seed') + 1])\n"
+        f"open({str(log)!r}, 'a').write(f'{{seed}} ' if '--timing-allow-fail' in sys.argv else 'strict ')\n"
+        "used = {'ICESTORM_LC': {'used': 4000 + seed % 5, 'available': 5280}}\n"
+        "fmax = {'clk': {'achieved': 20.0 + seed, 'constraint': 24.0}}\n"
+        "json.dump({'utilization': used, 'fmax': fmax}, open('egret.report.json', 'w'))\n",
+    )
+    monkeypatch.setattr(bench, "simulated", lambda *arguments: (500.0, 50_000.0))
+    work = tmp_path / "work"
+    work.mkdir()
+    (build,) = bench.chosen_builds(["up5k-8"], (1, 4, 7))
+    got = run_board(build, 1, work, Console(file=io.StringIO()))
+    assert log.read_text().split() == ["yosys", "1", "4", "7"]
+    assert [placed.clock_mhz for placed in got.placements] == [21.0, 24.0, 27.0]
+    assert got.resources == {"ICESTORM_LC": 4004}
+    assert got.cycles_per_step == 500.0
 
 
 def test_the_command_refuses_an_unknown_build(capsys):

@@ -377,6 +377,24 @@ def test_the_real_tools_make_a_bitstream_of_a_tiny_network_and_the_prediction_is
     assert "End of script" in (tmp_path / "out" / "logs" / "yosys.log").read_text()
 
 
+def test_the_real_tools_make_a_bitstream_for_an_ultraplus_whose_weights_come_later(tmp_path):
+    image = small_image(inputs=2, units=(2,), weight_bits=2, input_bits=2, event_bits=2, table_bits=4)
+    board = BOARDS["icebreaker"]
+    config = AcceleratorConfig(lanes=2, readout_lanes=1, weights=board.weights, compact=board.compact)
+    console = Console(file=io.StringIO())
+    report = flow.build_bitstream(image, board, tmp_path / "out", config=config, console=console)
+    assert names(tmp_path / "out") == ["egret.bin", "logs", "report.json", "weights.bin"]
+    assert report.clock.met and report.clock.required_mhz == pytest.approx(24.0, abs=0.01)
+    used = {usage.resource: usage.used for usage in report.resources}
+    have = {usage.resource: usage.available for usage in report.resources}
+    assert {name: have[name] for name in CAPACITY["iCE40UP5K"]} == CAPACITY["iCE40UP5K"]
+    assert used["ICESTORM_SPRAM"] == 1, "a word of two weights is at most 16 bits wide"
+    assert used["ICESTORM_DSP"] == 5, "one for the lanes, two for the update, two for the readout"
+    assert used["ICESTORM_RAM"] > 0
+    words = Accelerator(image, config).tiles[0].weight_words
+    assert len((tmp_path / "out" / "weights.bin").read_bytes()) == 5 * len(words) + 4, "LOADs and a CHECK"
+
+
 def test_weights_wider_than_the_single_port_memories_are_refused_with_what_there_is():
     image = small_image(units=(40,), weight_bits=8)
     board = BOARDS["icebreaker"]

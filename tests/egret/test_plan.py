@@ -145,6 +145,7 @@ def test_measured_cycles_stand_beside_the_predicted_ones(workplace, capsys):
     "options,message",
     [
         (["--board", "none"], "board must be one of"),
+        (["--board", "icebreaker"], "board must be one without the compact form, not icebreaker"),
         (
             ["--board", "ulx3s_25f", "--multipliers", "29"],
             "multipliers must be 1 to 28, as ulx3s_25f has, not 29",

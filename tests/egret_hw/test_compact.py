@@ -12,6 +12,7 @@ from streams import receive, send
 from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
 from egret_hw.counters import COUNTED
+from egret_hw.cycle_model import turns_of
 from egret_hw.half_table import HalfTable
 from egret_hw.memory import READ_LATENCY
 from egret_hw.stream import Kind
@@ -20,16 +21,14 @@ from egru.integer import IntegerNetwork
 from egru.testing import random_image, random_input
 
 
-def tokens_of(sequences) -> list[dict]:
-    """Input tokens of sequences (each T x I integers)."""
+def tokens_of(sequences, streams=1) -> list[dict]:
+    """Input tokens of sequences (each T x I integers), one after the other or in turns."""
     tokens = []
-    for x in sequences:
-        for step in x:
-            tokens += [
-                {"kind": Kind.EVENT, "index": int(j), "value": int(step[j])} for j in np.flatnonzero(step)
-            ]
-            tokens.append({"kind": Kind.TICK, "index": 0, "value": 0})
-        tokens.append({"kind": Kind.END, "index": 0, "value": 0})
+    for kind, sequence, step in turns_of([len(x) for x in sequences], streams):
+        if kind == Kind.TICK.value:
+            x = sequences[sequence][step]
+            tokens += [{"kind": Kind.EVENT, "index": int(j), "value": int(x[j])} for j in np.flatnonzero(x)]
+        tokens.append({"kind": Kind(kind), "index": 0, "value": 0})
     return tokens
 
 
@@ -80,7 +79,8 @@ def run(image, config, rounds, *, stall=0.0, seed=0):
         for number, (_, sequences) in enumerate(rounds):
             while len(started) < number or (rounds[number][0] is not None and loads_done[0] <= number):
                 await ctx.tick()
-            await send(ctx, dut.events, tokens_of(sequences), rng=random.Random(seed), stall=stall)
+            tokens = tokens_of(sequences, config.streams)
+            await send(ctx, dut.events, tokens, rng=random.Random(seed), stall=stall)
 
     async def load(ctx, dut, loaded, config):
         for number, tile in enumerate(Accelerator(loaded, config).tiles):
@@ -130,13 +130,18 @@ def test_the_compact_form_changes_no_bit(lanes, units, options, stall):
     assert got == expected_of(image, sequences)
 
 
-def test_interleaved_streams_of_the_compact_form_change_no_bit():
-    from accelerator_bench import count_cycles
-
+@pytest.mark.parametrize(("lanes", "streams", "stall"), [(4, 2, 0.0), (8, 3, 0.3)])
+def test_interleaved_streams_of_the_compact_form_change_no_bit(lanes, streams, stall):
     image = network((10,), mode="last")
-    sequences = [random_input(np.random.default_rng(n), image, 3, density=0.6) for n in range(4)]
-    snapshots = count_cycles(image, AcceleratorConfig(lanes=4, compact=True, streams=2), sequences)
-    assert len(snapshots) == len(sequences)
+    lengths = (3, 1, 4, 2)
+    sequences = [
+        random_input(np.random.default_rng(n), image, steps, density=0.6) for n, steps in enumerate(lengths)
+    ]
+    config = AcceleratorConfig(lanes=lanes, compact=True, streams=streams)
+    got, _ = run(image, config, [(None, sequences)], stall=stall)
+    ended = [sequence for kind, sequence, _ in turns_of(lengths, streams) if kind == Kind.END.value]
+    assert ended != sorted(ended), "in turns, a short sequence ends before a longer one that began earlier"
+    assert got == expected_of(image, [sequences[sequence] for sequence in ended])
 
 
 @pytest.mark.parametrize("compact", [False, True])

@@ -241,3 +241,9 @@ def test_thousands_of_steps_are_predicted_in_the_work_of_their_events():
         predict_activity(shape, [activity])
         spent.append(time.process_time() - begin)
     assert spent[1] < 3 * spent[0]
+
+
+def test_the_compact_form_is_refused_by_name():
+    image = random_image(np.random.default_rng(1), inputs=2, units=(4,), classes=2, mode="mean")
+    with pytest.raises(EgretError, match="compact must be off for a prediction"):
+        predict(image, [np.ones((1, 2), dtype=int)], AcceleratorConfig(lanes=4, compact=True))

@@ -11,6 +11,7 @@ from egret_hw.link_protocol import (
     RESYNC_BYTE,
     Flag,
     Message,
+    Request,
     Source,
     decode_message,
     encode_token,
@@ -203,9 +204,10 @@ def test_no_event_is_lost_when_every_unit_fires_in_every_step_and_the_host_reads
     )
 
 
-def test_a_first_byte_that_is_no_kind_is_ignored_and_reported():
+@pytest.mark.parametrize("byte", [Kind.PASS.value, Request.LOAD, Request.CHECK, Request.COUNTER, RESYNC_BYTE])
+def test_a_first_byte_that_is_no_kind_is_ignored_and_reported(byte):
     good = encode_token(Kind.EVENT, 7, -5)
-    bench = Bench(make_link(), sent=bytes([RESYNC_BYTE]) + good + encode_token(Kind.TICK), expect_messages=2)
+    bench = Bench(make_link(), sent=bytes([byte]) + good + encode_token(Kind.TICK), expect_messages=2)
     messages = bench.run()
     assert bench.tokens == [(Kind.EVENT, 7, -5), (Kind.TICK, 0, 0)]
     assert [m.value for m in messages if m.source is Source.STATUS] == [Flag.BAD_KIND]

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -30,12 +31,17 @@ from egret_hw.link_protocol import encode_weights
 from egru.errors import EgretError
 from egru.image import NetworkImage
 
+if TYPE_CHECKING:
+    from egret.build.top import BoardTop
+
 #: Names of the results, below the output directory.
 BITSTREAM, JTAG, REPORT, LOGS = "egret.bit", "egret.svf", "report.json", "logs"
 #: For iCE40, and what a host sends to load the weights.
 BINARY, WEIGHTS = "egret.bin", "weights.bin"
 
 _NAME = "egret"
+#: What synthesis and placement say of their result, in the folder where the tools work.
+STATISTICS, PLACED = f"{_NAME}.stat.json", f"{_NAME}.report.json"
 _STAGES = {
     "yosys": "Synthesis",
     "nextpnr-ecp5": "Place and route",
@@ -92,18 +98,8 @@ def build_bitstream(
         If the configuration does not suit the image, the device is too small or too slow, a tool fails, or
         the directory cannot be written.
     """
-    from egret.build.top import BoardTop
-
     console = console or Console(stderr=True)
-    top = BoardTop(
-        image,
-        config,
-        clock_hz=board.clock_hz,
-        baud=board.baud,
-        receive_bytes=board.receive_bytes,
-        counters=board.counters,
-        clock=PllClock(to_hz=board.clock_hz) if board.pll else None,
-    )
+    top = board_top(image, board, config)
     sidecar = describe(top.accelerator)
     loaded = top.accelerator.config.loaded
     check_memories(sidecar["memories"], board, loaded=loaded)
@@ -130,6 +126,21 @@ def build_bitstream(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return report
+
+
+def board_top(image: NetworkImage, board: Board, config: AcceleratorConfig | None = None) -> "BoardTop":
+    """What goes onto the board for a network."""
+    from egret.build.top import BoardTop
+
+    return BoardTop(
+        image,
+        config,
+        clock_hz=board.clock_hz,
+        baud=board.baud,
+        receive_bytes=board.receive_bytes,
+        counters=board.counters,
+        clock=PllClock(to_hz=board.clock_hz) if board.pll else None,
+    )
 
 
 def bitstream_name(board: Board) -> str:
@@ -186,6 +197,21 @@ def _is_layers_weights(memory: dict) -> bool:
     return memory["holds"] == "weights" and memory["path"].startswith("layer")
 
 
+def prepare(top: "BoardTop", board: Board, work: Path, seed: int) -> list[list[str]]:
+    """Write what the tools read into `work`; the commands that make a bitstream of it there, in order."""
+    plan = board.make_platform().prepare(
+        top,
+        _NAME,
+        script_after_synth=f"tee -q -o {STATISTICS} stat -json",
+        nextpnr_opts=f"--report {PLACED} --seed {seed}",
+        synth_opts=_SYNTH_OPTIONS.get(board.family, ""),
+    )
+    for name, content in plan.files.items():
+        path = work / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return json.loads((work / f"build_{_NAME}.json").read_text())["commands"]
+
+
 def _build(
     image: NetworkImage,
     board: Board,
@@ -197,17 +223,7 @@ def _build(
     console: Console,
 ) -> BuildReport:
     with shown_stage("Generation", console):
-        plan = board.make_platform().prepare(
-            top,
-            _NAME,
-            script_after_synth=f"tee -q -o {_NAME}.stat.json stat -json",
-            nextpnr_opts=f"--report {_NAME}.report.json --seed {seed}",
-            synth_opts=_SYNTH_OPTIONS.get(board.family, ""),
-        )
-        for name, content in plan.files.items():
-            path = work / name
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    commands = json.loads((work / f"build_{_NAME}.json").read_text())["commands"]
+        commands = prepare(top, board, work, seed)
 
     seconds: dict[str, float] = {}
     resources, clock = None, None
@@ -230,10 +246,10 @@ def _build(
             raise
         seconds[tool] = round(time.monotonic() - start, 1)
         if tool == "yosys":
-            cells = cells_of_statistics((work / f"{_NAME}.stat.json").read_text())
+            cells = cells_of_statistics((work / STATISTICS).read_text())
             check_fit(predicted_usage(cells, board.device), board)
         elif tool.startswith("nextpnr"):
-            resources, clock = parse_report((work / f"{_NAME}.report.json").read_text())
+            resources, clock = parse_report((work / PLACED).read_text())
             check_fit(resources, board)
             check_timing(clock)
 

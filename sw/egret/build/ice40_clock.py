@@ -27,7 +27,7 @@ def pll_dividers(*, from_hz: int, to_hz: int) -> tuple[int, int]:
 
 
 class PllClock(Elaboratable):
-    """Makes the domain `sync` from the crystal on the platform's default clock pin; a reset comes first.
+    """Drives the parent's domain `sync` from the crystal on the platform's default clock pin; a reset first.
 
     Place and route derives the clock's constraint from the crystal's.
 
@@ -60,7 +60,6 @@ class PllClock(Elaboratable):
             i_BYPASS=Const(0),
         )
         m.domains += ClockDomain("por", reset_less=True, local=True)
-        m.domains += ClockDomain("sync")
         delay = int(_RESET_S * self.to_hz)
         timer, ready = Signal(range(delay + 1)), Signal()
         m.d.comb += [

@@ -1,7 +1,7 @@
 """What goes onto a board: the accelerator, the byte link and a serial port."""
 
 from amaranth.build import Subsignal
-from amaranth.hdl import Cat, Elaboratable, Module
+from amaranth.hdl import Cat, ClockDomain, Elaboratable, Module
 from amaranth.lib import wiring
 from amaranth.lib.io import Buffer
 from amaranth.lib.wiring import In, Out, connect
@@ -107,7 +107,7 @@ class LinkedAccelerator(wiring.Component):
 class BoardTop(Elaboratable):
     """A :class:`LinkedAccelerator` on the pins of a board with a ``uart`` resource.
 
-    `clock` makes the clock domain where it is not the platform's own.
+    `clock` drives the clock domain where it is not the platform's own.
     """
 
     def __init__(
@@ -138,6 +138,7 @@ class BoardTop(Elaboratable):
     def elaborate(self, platform) -> Module:
         m = Module()
         if self.clock is not None:
+            m.domains += ClockDomain("sync")
             m.submodules.clock = self.clock
         m.submodules.linked = linked = self.linked
         # The whole resource without buffers: those of its other lines would claim pins for nothing.

@@ -38,12 +38,12 @@ def bench_fpga(
         bench.save_results(results, output)
 
     bench.run_builds(builds, samples=samples, console=Console(stderr=True), done=done)
-    table = Table(title="clock and size on ECP5", title_justify="left")
-    for heading in ("", *(build.name for build in builds)):
-        table.add_column(heading, justify="left" if not heading else "right")
-    rows = [bench.row_of(results[build.name]) for build in builds]
-    for number, heading in enumerate(bench.HEADINGS[1:], start=1):
-        table.add_row(heading, *(row[number] for row in rows))
     console = Console()
-    console.print(table)
+    for title, headings, rows in bench.tables([results[build.name] for build in builds]):
+        table = Table(title=title, title_justify="left")
+        for name in ("", *(row[0] for row in rows)):
+            table.add_column(name, justify="right" if name else "left")
+        for number, heading in enumerate(headings[1:], start=1):
+            table.add_row(heading, *(row[number] for row in rows))
+        console.print(table)
     console.print(f"wrote {output / bench.MARKDOWN}", highlight=False, soft_wrap=True)

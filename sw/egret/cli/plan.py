@@ -53,6 +53,11 @@ def plan(
     from egret_hw.cycle_model import activity_of
 
     chosen = board_named(board)
+    if chosen.compact:
+        raise EgretError(
+            f"board must be one without the compact form, not {board}: the cycle model does not know that "
+            "form; measure its cycles in RTL instead (egret simulate --compact)"
+        )
     available = available_multipliers(chosen.device)
     if multipliers is not None and not 1 <= multipliers <= available:
         raise EgretError(f"multipliers must be 1 to {available}, as {board} has, not {multipliers}")

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from egret.cli.options import (
+    Compact,
     Lanes,
     Protection,
     QueueDepth,
@@ -63,6 +64,7 @@ def simulate(
     queue_depth: QueueDepth = None,
     streams: Streams = 1,
     protection: Protection = "none",
+    compact: Compact = False,
     waves: Annotated[
         bool, typer.Option("--waves", help="Write waveforms (VCD), megabytes per step: take a sample or two.")
     ] = False,
@@ -82,7 +84,7 @@ def simulate(
         draw(network, name, samples, seed) if sequences is None else numbered(network, name, sequences)
     )
     config = accelerator_config(
-        lanes, update_lanes, readout_lanes, queue_depth, streams, protection=protection
+        lanes, update_lanes, readout_lanes, queue_depth, streams, compact=compact, protection=protection
     )
 
     from egret_sim.build import SimulationError, build_root
