@@ -12,6 +12,8 @@ TASK ?= digits
 SAMPLES ?= 30
 SEED ?= 1
 BOARD ?= ulx3s_85f
+FAMILY ?= ecp5
+MUTANTS ?= 400
 IMAGE ?= golden/networks/$(TASK).egret
 # Test processes at once.
 JOBS ?= 2
@@ -22,7 +24,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim fuzz coverage sim-full bitstream bench bench-fpga lint format doctor clean help
+.PHONY: all setup test sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -38,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "egret: $$tool is needed (on Debian: apt-get install $$tool)" >&2; exit 2; }; done
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV) \
 	  || { echo "egret: '$(PYTHON) -m venv' failed (on Debian: apt-get install python3-venv)" >&2; exit 2; }
-	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,sim,build,bench,dev]'
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,sim,formal,build,bench,dev]'
 	@touch $@
 
 test: setup ## all tests
@@ -52,6 +54,12 @@ else
 	$(EGRET) simulate --task $(TASK) --samples $(SAMPLES) --seed $(SEED)
 endif
 
+sim-netlist: setup ## what synthesis makes of the accelerator, simulated: FAMILY=ice40|ecp5|gowin TASK=name SEED=n
+	$(EGRET) sim-netlist --family $(FAMILY) --task $(TASK) --seed $(SEED)
+
+mutate: setup ## faults planted in the design, and how many are caught (minutes): MUTANTS=n SEED=n MODULE=part of a path
+	$(EGRET) mutate --mutants $(MUTANTS) --seed $(SEED) $(if $(MODULE),--module $(MODULE))
+
 sim-full: setup ## whole test sets through the RTL (minutes): TASK=name; without TASK, all shipped networks
 	$(EGRET) sim-full $(if $(filter file,$(origin TASK)),,--task $(TASK)) --seed $(SEED)
 
@@ -59,10 +67,16 @@ fuzz: setup ## random accelerators against the integer model: N=configurations S
 	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED)
 
 coverage: setup ## the same, with cover points, lines and toggles counted: N=configurations SEED=n
-	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED) --steps 500 --code-coverage
+	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED) --steps 500 --code-coverage --task digits --task har
+
+formal: setup ## proofs of the components, each with a planted bug that it must find (minutes): ONLY=name
+	$(EGRET) formal --jobs $(JOBS) $(foreach name,$(ONLY),--only $(name))
 
 bitstream: setup ## a bitstream and its report: BOARD=name IMAGE=file
 	$(EGRET) bitstream $(IMAGE) --board $(BOARD) -o $(OUT)/$(TASK)/$(BOARD)
+
+faults: setup ## single bits flipped in the RTL, with and without protection, into docs: TASK=name N=n SEED=n
+	$(EGRET) faults --task $(TASK) --flips $(or $(N),1400) --seed $(SEED) -o docs
 
 bench: setup ## cycles per step and busy multipliers, predicted and in RTL, into docs (minutes): SAMPLES=n SEED=n
 	$(EGRET) bench --samples $(SAMPLES) --seed $(SEED)

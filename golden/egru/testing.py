@@ -148,7 +148,10 @@ def _biases(rng: np.random.Generator, shape: tuple[int, ...], frac: int, wide: b
 
 
 def _table(rng: np.random.Generator, low: int, spec: LayerSpec) -> np.ndarray:
-    return rng.integers(low, 32767, 1 << spec.table_bits, endpoint=True)
+    """Contents from all of the range, a fifth of them its ends: a state can then reach its own."""
+    size = 1 << spec.table_bits
+    values, ends = rng.integers(low, 32767, size, endpoint=True), rng.choice([low, 32767], size)
+    return np.where(rng.random(size) < 0.2, ends, values)
 
 
 def _with_activity(rng: np.random.Generator, layer: Layer, activity: float) -> Layer:

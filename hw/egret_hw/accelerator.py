@@ -8,6 +8,7 @@ from egru.image import NetworkImage
 
 from .config import AcceleratorConfig
 from .counters import counters_layout
+from .protection import NONE, Guard, fault_layout
 from .readout import ReadoutTile
 from .stream import tap_signature
 from .tile import Tile
@@ -25,6 +26,7 @@ class Accelerator(wiring.Component):
     tap{k} : Out, what layer k sends on, for an observer
     counters{k} : Out, layer k's performance counters
     load{k} : In, stream of words of weights for layer k, only if the configuration says weights="loaded"
+    fault : Out, with protection only: :func:`~egret_hw.protection.fault_layout`
     """
 
     def __init__(self, image: NetworkImage, config: AcceleratorConfig | None = None):
@@ -61,13 +63,17 @@ class Accelerator(wiring.Component):
             members[f"counters{number}"] = Out(counters_layout())
             if tile.loaded:
                 members[f"load{number}"] = In(stream.Signature(tile.load_layout))
+        self.protected = self.config.protection != NONE
+        if self.protected:
+            members["fault"] = Out(fault_layout())
         super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
+        guard = Guard() if self.protected else None
         upstream = flipped(self.events)
         for number, tile in enumerate(self.tiles):
-            m.submodules[f"layer{number}"] = tile
+            m.submodules[f"layer{number}"] = guard.elaborated(tile, platform) if guard else tile
             connect(m, upstream, tile.i)
             tap = getattr(self, f"tap{number}")
             m.d.comb += [tap.strobe.eq(tile.o.valid & tile.o.ready), tap.token.eq(tile.o.payload)]
@@ -75,7 +81,9 @@ class Accelerator(wiring.Component):
             if tile.loaded:
                 connect(m, flipped(getattr(self, f"load{number}")), tile.load)
             upstream = tile.o
-        m.submodules.readout = self.readout
+        m.submodules.readout = guard.elaborated(self.readout, platform) if guard else self.readout
         connect(m, upstream, self.readout.i)
         connect(m, self.readout.o, flipped(self.logits))
+        if guard:
+            guard.collect(m, self.fault)
         return m

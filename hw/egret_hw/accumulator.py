@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .arithmetic import pipe, strobe_pipe
+from .protection import SumWatch, active_guard
 from .selector import Selector
 from .stream import index_shape
 
@@ -96,6 +97,7 @@ class Accumulator(wiring.Component):
         parts = -(-self.slots // PART_DEPTH)
         aligned = 1 << ceil_log2(parts)
         stored = []
+        watch = SumWatch(new)
         for bank in range(self.banks):
             address = Signal(index_shape(self.slots), name=f"address{bank}", reset_less=True)
             m.d.sync += address.eq(
@@ -117,6 +119,8 @@ class Accumulator(wiring.Component):
                     read.addr.eq(address[:_PART_BITS]),
                 ]
                 stored.append(read.data)
+                watch.memories.append((write.en, write.addr, read.addr))
+            watch.memories += [(None, None, None)] * (aligned - parts)
             stored += [Const(0, self.sum_bits)] * (aligned - parts)
 
         picked_slot = pipe(m, self.read_slot, "picked_slot")
@@ -140,4 +144,15 @@ class Accumulator(wiring.Component):
             m.d.sync += old.eq(chosen["current"].chosen)
         m.d.comb += chosen["picked"].enable.eq(1)
         m.d.sync += self.sum.eq(chosen["picked"].chosen)
+        if guard := active_guard():
+            used = strobe & ~add.first
+            if self.forward:
+                used &= ~pipe(m, again, "again_late")
+            answered = strobe_pipe(m, self.reading, "answered", SUM_READ_LATENCY)
+            index = (
+                pipe(m, chosen["current"].index, "current_late"),
+                pipe(m, chosen["picked"].index, "picked_late"),
+            )
+            watch.checks = [("current", old, index[0], used), ("picked", self.sum, index[1], answered)]
+            guard.sums(m, watch)
         return m

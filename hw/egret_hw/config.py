@@ -6,6 +6,7 @@ from egru.errors import EgretError
 from egru.image import NetworkImage
 
 from .geometry import GATES
+from .protection import NONE, PROTECTIONS
 
 LANES_MAX = 64
 STREAMS_MAX = 16
@@ -33,6 +34,8 @@ class AcceleratorConfig:
     weights : "fixed" = in the memories from the start; "loaded" = the layers' weights are written at run time
     compact : a form for small devices: sums in block memory, read in cycles that the products give up, an
         update of one unit in three cycles, two lanes to a multiplier of two 8 x 8 products, short queues
+    protection : "none", or "parity": every memory and stream register is watched, and an output `fault` says
+        where a bit was wrong
     """
 
     lanes: int | tuple[int, ...] = 16
@@ -42,6 +45,7 @@ class AcceleratorConfig:
     streams: int = 1
     weights: str = "fixed"
     compact: bool = False
+    protection: str = NONE
 
     def resolve(self, image: NetworkImage) -> "ResolvedConfig":
         """The numbers for each layer of `image`; EgretError where one is outside its range."""
@@ -76,9 +80,16 @@ class AcceleratorConfig:
         _check("streams", self.streams, 1, STREAMS_MAX)
         if self.weights not in WEIGHTS:
             raise EgretError(f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}")
+        if self.protection not in PROTECTIONS:
+            raise EgretError(f"protection must be one of {', '.join(PROTECTIONS)}, not {self.protection!r}")
+        if self.protection != NONE and (self.compact or self.weights != "fixed"):
+            form = "in the compact form" if self.compact else "with weights='loaded'"
+            raise EgretError(f"protection must be {NONE!r} {form}, not {self.protection!r}")
         if self.compact:
             _check_compact(image, update)
-        return ResolvedConfig(lanes, update, readout, depth, self.streams, self.weights, self.compact)
+        return ResolvedConfig(
+            lanes, update, readout, depth, self.streams, self.weights, self.compact, self.protection
+        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,7 @@ class ResolvedConfig:
     streams: int
     weights: str
     compact: bool
+    protection: str = NONE
 
     @property
     def loaded(self) -> bool:

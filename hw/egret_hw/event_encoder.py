@@ -7,9 +7,14 @@ from amaranth.lib.wiring import In, Out
 from .arithmetic import times
 from .fifo import PassingFifo
 from .neuron_update import result_layout
+from .protection import active_guard
 from .stream import Kind, index_shape, tap_signature, token_layout
 
 JOBS_DEPTH = 4
+"""Jobs that wait at most."""
+
+JOB_BITS = 3
+"""A job's kind, and whether it is a TICK."""
 
 
 class EventEncoder(wiring.Component):
@@ -97,13 +102,18 @@ class EventEncoder(wiring.Component):
         border = jobs.o.valid & ~jobs.o.payload.tick
 
         free = ~self.o.valid | self.o.ready
+        token = {
+            "kind": Mux(event, Kind.EVENT, job),
+            "index": times(group.group, self.lanes) + lowest,
+            "value": value,
+        }
+        if guard := active_guard():
+            guard.fields(m, "token", self.o.payload, token, when=free, valid=self.o.valid)
         m.d.sync += [self.recurrent.strobe.eq(0), self.done.eq(free & tick)]
         with m.If(free):
             m.d.sync += [
                 self.o.valid.eq(event | tick | border),
-                self.o.payload.kind.eq(Mux(event, Kind.EVENT, job)),
-                self.o.payload.index.eq(times(group.group, self.lanes) + lowest),
-                self.o.payload.value.eq(value),
+                *[getattr(self.o.payload, name).eq(field) for name, field in token.items()],
                 self.recurrent.strobe.eq(event | tick | (border & (job == Kind.PASS))),
             ]
         m.d.comb += self.recurrent.token.eq(self.o.payload)

@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 from .arithmetic import strobe_pipe
 from .blocks.family import ICE40, family_of
 from .memory import READ_LATENCY, Ram
+from .protection import active_guard, parity_layout
 from .stream import index_shape
 
 #: Items in registers, in the small form.
@@ -31,6 +32,12 @@ class PassingFifo(wiring.Component):
     in three cycles where items wait. It holds `depth` items and one at its output; when full it is not ready,
     so nothing is lost.
 
+    Parameters
+    ----------
+    layout, depth : of an item, and how many wait at most, 1 or more
+    small : as above
+    guarded : False = it has no protection of its own
+
     Members
     -------
     i : In, stream of `layout`
@@ -38,17 +45,22 @@ class PassingFifo(wiring.Component):
     roomy : Out, 1 = half of the places in distributed memory are free
     """
 
-    def __init__(self, layout: data.Layout, *, depth: int, small: bool = False):
+    def __init__(self, layout: data.Layout, *, depth: int, small: bool = False, guarded: bool = True):
         if depth < 1:
             raise ValueError(f"depth must be 1 or more, not {depth}")
         self.layout = layout
         self.depth = depth
         self.small = small
+        self.guarded = guarded
         super().__init__(
             {"i": In(stream.Signature(layout)), "o": Out(stream.Signature(layout)), "roomy": Out(1)}
         )
 
     def elaborate(self, platform):
+        guard = active_guard()
+        if guard and self.guarded:
+            items = parity_layout(self.layout)
+            return guard.queue(self, PassingFifo(items, depth=self.depth, small=self.small, guarded=False))
         m = Module()
         width = Shape.cast(self.layout).width
         near_depth = _NEAR_DEPTH
@@ -69,7 +81,7 @@ class PassingFifo(wiring.Component):
 
         if deep:
             depth = self.depth - near_depth // 2  # near items beyond that are reads under way
-            m.submodules.far = far = Ram(shape=width, depth=depth)
+            m.submodules.far = far = Ram(shape=width, depth=depth, guarded=False)
             write = Signal(index_shape(depth), name="far_write")
             read = Signal(index_shape(depth), name="far_read")
             waiting = Signal(range(depth + 1))  # in the block memory

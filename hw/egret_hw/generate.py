@@ -19,6 +19,7 @@ from egru.image import NetworkImage
 from .accelerator import Accelerator
 from .blocks.family import FAMILIES, GENERIC, Family
 from .config import AcceleratorConfig
+from .event_encoder import JOB_BITS, JOBS_DEPTH
 from .tile_scheduler import BANKS
 
 TOP = "accelerator"
@@ -69,6 +70,8 @@ def describe(accelerator: Accelerator) -> dict[str, Any]:
             "direction": "out",
             **_fields(tile.counters.shape()),
         }
+    if accelerator.protected:
+        ports["fault"] = {"kind": "flags", "direction": "out", **_fields(accelerator.fault.shape())}
     return {
         "format": "egret-sidecar",
         "version": SIDECAR_VERSION,
@@ -92,10 +95,15 @@ def describe(accelerator: Accelerator) -> dict[str, Any]:
 
 
 def memories(accelerator: Accelerator) -> list[dict[str, Any]]:
-    """Every memory of the design: its path, what it holds, words, bits per word, and how many are like it."""
+    """Every memory of the design: its path, what it holds, words, bits per word, and how many are like it.
+
+    A protected word has a parity bit more.
+    """
     found = []
+    parity = int(accelerator.protected)
 
     def add(path: str, holds: str, words: int, width: int, count: int = 1) -> None:
+        width += parity
         found.append(
             {
                 "path": path,
@@ -122,12 +130,22 @@ def memories(accelerator: Accelerator) -> list[dict[str, Any]]:
         add(f"{base}.update.threshold", "thresholds", update.groups, update.thresholds.layout.size)
         add(f"{base}.update.state", "state c", update.groups * tile.streams, update.state_layout.size * lanes)
         add(f"{base}.encoder", "groups with events", encoder.depth, encoder.result_layout.size)
+        add(f"{base}.encoder.jobs", "borders to send", JOBS_DEPTH, JOB_BITS)
+        if tile.scheduler.gate_first:
+            gate = tile.gate
+            add(f"{base}.gate.sigmoid", "sigmoid table", len(tile.layer.sigmoid), 15, lanes)
+            add(f"{base}.gate.bias", "biases", gate.groups, gate.biases.layout.size)
+            add(f"{base}.gate.sent", "events sent", gate.groups * tile.streams, lanes * spec.event_bits)
+            add(f"{base}.gate_encoder", "groups with events", gate.groups, gate.layout.size)
+            add(f"{base}.gate_encoder.jobs", "borders to send", JOBS_DEPTH, JOB_BITS)
+            add(f"{base}.gated", "recurrent events", spec.units + 1, encoder.token_layout.size)
     readout = accelerator.readout
     add("readout.queue", "waiting tokens", readout.queue_depth, Shape.cast(readout.i.payload.shape()).width)
     width = readout.lanes * readout.readout.spec.weight_bits
     add("readout.weights", "weights", readout.units * readout.geometry.words, width)
     add("readout.macs", "sums", readout.geometry.words, readout.sum_bits, readout.banks * readout.lanes)
-    add("readout.scan", "biases", readout.classes, readout.scan.bias_bits)
+    add("readout.scan.bias", "biases", readout.classes, readout.scan.bias_bits)
+    add("readout.scan.queue", "logits that wait", readout.scan.waiting, readout.scan.entry.size)
     return found
 
 

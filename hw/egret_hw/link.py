@@ -78,6 +78,8 @@ class ByteLink(wiring.Component):
         Bytes from the host. Always ready, unless the buffer is full.
     overflow, framing_error : In(1)
         Raised for a cycle by the receiver when it lost a byte; they become flags of a status message.
+    fault : In(1)
+        1 = the accelerator's protection has seen an upset; it becomes a flag of one status message.
     sent : Out(stream.Signature(8))
         Bytes to the host.
     events : Out(token_stream(inputs, input_value))
@@ -151,6 +153,7 @@ class ByteLink(wiring.Component):
                 "received": In(stream.Signature(8)),
                 "overflow": In(1),
                 "framing_error": In(1),
+                "fault": In(1),
                 "sent": Out(stream.Signature(8)),
                 "events": Out(token_stream(inputs, input_value)),
                 "logits": In(token_stream(classes, logit_value)),
@@ -230,12 +233,15 @@ class ByteLink(wiring.Component):
             self.events.payload.value.eq(Mux(is_event, value, 0)),
         ]
 
+        known_fault = Signal()
+        m.d.sync += known_fault.eq(self.fault)
         m.d.comb += set_flags.eq(
             Mux(bad_kind, Flag.BAD_KIND, 0)
             | Mux(bad_event, Flag.BAD_EVENT, 0)
             | Mux(self.overflow, Flag.OVERFLOW, 0)
             | Mux(self.framing_error, Flag.FRAMING, 0)
             | Mux(bad_request, Flag.BAD_REQUEST, 0)
+            | Mux(self.fault & ~known_fault, Flag.FAULT, 0)
         )
         m.d.comb += taken.eq(byte.valid & byte.ready)
 

@@ -81,6 +81,8 @@ class Flag(enum.IntFlag):
     FRAMING = 8
     #: A LOAD for a word that does not exist, or a COUNTER that does not; nothing was written or answered.
     BAD_REQUEST = 16
+    #: A memory or a stream of the accelerator held a wrong bit (docs/faults.md). Said once, until reset.
+    FAULT = 32
 
 
 @dataclass(frozen=True)

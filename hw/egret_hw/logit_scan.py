@@ -63,6 +63,8 @@ class LogitScan(wiring.Component):
         self.bias_bits = signed_bits(largest_bias)
         self.sum_shape = signed(sum_bits)
         self.logit = signed(max(sum_bits, signed_bits(largest_bias * spec.max_steps)) + 1)
+        self.entry = data.StructLayout({"index": index_shape(self.classes), "value": self.logit})
+        self.waiting = 1 if self.compact else 2 * _IN_FLIGHT  # logits that wait at most
         super().__init__(
             {
                 "closed": In(1),
@@ -80,10 +82,7 @@ class LogitScan(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes = self.geometry.lanes
-        waiting = data.StructLayout({"index": index_shape(self.classes), "value": self.logit})
-        m.submodules.queue = queue = PassingFifo(
-            waiting, depth=1 if self.compact else 2 * _IN_FLIGHT, small=self.compact
-        )
+        m.submodules.queue = queue = PassingFifo(self.entry, depth=self.waiting, small=self.compact)
         slot_latency = HOLD_LATENCY if self.compact else _SLOT_LATENCY
         sum_latency = BLOCK_SUM_READ_LATENCY if self.compact else SUM_READ_LATENCY
 

@@ -15,6 +15,7 @@ from .blocks.family import ECP5, GENERIC, ICE40, family_of
 from .blocks.ice40_memory import EBR_DEPTH, Ebr, Spram
 from .blocks.lut_memory import LutRam, LutRom
 from .blocks.ports import ram_members
+from .protection import active_guard, parity_words
 from .stream import index_shape
 
 READ_LATENCY = 2
@@ -38,13 +39,29 @@ class Rom(wiring.Component):
     Latency: :data:`READ_LATENCY` cycles from `address{i}` to `data{i}`; throughput: a read per cycle and
     port.
 
+    Parameters
+    ----------
+    shape, contents, ports : of its words, the words, and how many are read at once
+    group : what it counts as where memories are protected, one of `protection.GROUPS`
+    guarded : False = it has no protection of its own
+
     Members
     -------
     address{i} : In, index into `contents`
     data{i} : Out, the word there
     """
 
-    def __init__(self, *, shape: ShapeLike, contents: Sequence[int], ports: int = 1):
+    def __init__(
+        self,
+        *,
+        shape: ShapeLike,
+        contents: Sequence[int],
+        ports: int = 1,
+        group: str = "parameters",
+        guarded: bool = True,
+    ):
+        self.group = group
+        self.guarded = guarded
         self.shape = Shape.cast(shape)
         self.contents = list(contents)
         self.ports = ports
@@ -61,6 +78,13 @@ class Rom(wiring.Component):
         return self.shape.width * len(self.contents)
 
     def elaborate(self, platform):
+        guard = active_guard()
+        if guard and self.guarded:
+            width = self.shape.width
+            contents = parity_words(self.contents, width)
+            return guard.rom(
+                self, Rom(shape=width + 1, contents=contents, ports=self.ports, guarded=False), READ_LATENCY
+            )
         family = family_of(platform)
         if family != GENERIC and is_small(width=self.shape.width, depth=len(self.contents)):
             return self._of(LutRom)
@@ -95,9 +119,16 @@ class Ram(wiring.Component):
     Latency: :data:`READ_LATENCY` cycles from `address` to `data`; a word written in cycle t is read with an
     `address` given in cycle t + 1 or later. What is read with the address of a write in the same cycle is
     undefined.
+
+    Parameters
+    ----------
+    shape, depth : of its words, and how many
+    group, guarded : as for a :class:`Rom`
     """
 
-    def __init__(self, *, shape: ShapeLike, depth: int):
+    def __init__(self, *, shape: ShapeLike, depth: int, group: str = "state", guarded: bool = True):
+        self.group = group
+        self.guarded = guarded
         self.shape = Shape.cast(shape)
         self.depth = depth
         super().__init__(ram_members(self.shape, depth))
@@ -109,6 +140,9 @@ class Ram(wiring.Component):
     def elaborate(self, platform):
         family = family_of(platform)
         width, depth = self.shape.width, self.depth
+        guard = active_guard()
+        if guard and self.guarded:
+            return guard.ram(self, Ram(shape=width + 1, depth=depth, guarded=False), READ_LATENCY)
         if family == ECP5:
             kind = LutRam if is_small(width=width, depth=depth) else BlockRam
             return _delegated(self, kind(width=width, depth=depth))

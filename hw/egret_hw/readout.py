@@ -90,6 +90,7 @@ class ReadoutTile(wiring.Component):
         m.submodules.weights = weights = Rom(
             shape=self.lanes * spec.weight_bits,
             contents=self.geometry.pack(self.readout.weight.T, spec.weight_bits),
+            group="weights",
         )
         m.submodules.macs = macs = MacArray(
             geometry=self.geometry,

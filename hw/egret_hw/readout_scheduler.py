@@ -4,6 +4,7 @@ from amaranth.hdl import Array, Module, Mux, ShapeLike, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .protection import active_guard
 from .stream import Kind, index_shape, token_layout
 from .weight_fetch import row_request_layout
 
@@ -101,26 +102,35 @@ class ReadoutScheduler(wiring.Component):
         closing = (kind == Kind.END) | ((kind == Kind.TICK) if every else 0)
         m.d.comb += self.i.ready.eq(Mux(kind == Kind.EVENT, free, ~closing | closes))
 
+        request = {
+            "close": close,
+            "fetch": event,
+            "row": self.i.payload.index,
+            "value": self.i.payload.value,
+            "bank": filling[context],
+            "first": ~seen[context],
+        }
+        due = {
+            "scan": tick if every else 1,
+            "closing": self.i.payload.kind,
+            "bank": filling[context],
+            "has_events": before_seen if self.mode == "last" else seen[context],
+            "steps": steps[context] if mean else 1,
+        }
+        if guard := active_guard():
+            guard.fields(m, "request", self.o.payload, request, when=free, valid=self.o.valid)
+            guard.fields(m, "due", self.due, due, when=close, valid=busy)
         with m.If(free):
             m.d.sync += [
                 self.o.valid.eq(event | close),
-                self.o.payload.close.eq(close),
-                self.o.payload.fetch.eq(event),
-                self.o.payload.row.eq(self.i.payload.index),
-                self.o.payload.value.eq(self.i.payload.value),
-                self.o.payload.bank.eq(filling[context]),
-                self.o.payload.first.eq(~seen[context]),
+                *[getattr(self.o.payload, name).eq(value) for name, value in request.items()],
             ]
             with m.If(event):
                 m.d.sync += seen[context].eq(1)
         with m.If(close):
             m.d.sync += [
                 busy.eq(1),
-                self.due.scan.eq(tick if every else 1),
-                self.due.closing.eq(self.i.payload.kind),
-                self.due.bank.eq(filling[context]),
-                self.due.has_events.eq(before_seen if self.mode == "last" else seen[context]),
-                self.due.steps.eq(steps[context] if mean else 1),
+                *[getattr(self.due, name).eq(value) for name, value in due.items()],
                 filling[context].eq(spare),
                 spare.eq(filling[context]),
                 seen[context].eq(0),

@@ -69,14 +69,22 @@ class ResetGate(wiring.Component):
             }
         )
 
+    @property
+    def _shift(self) -> int:
+        """From a sum to its table index."""
+        return self.layer.acc_frac - (self.layer.spec.table_bits - 4)
+
+    @property
+    def biases(self) -> Parameters:
+        """The reset gate's biases with the rounding half added, per group of units."""
+        biases = self.layer.bias[1].astype(np.int64)[:, None] + half(self._shift)
+        return Parameters(biases, self.lanes, signed(signed_bits(int(np.abs(biases).max()))))
+
     def elaborate(self, platform):
         m = Module()
-        spec = self.layer.spec
-        shift = self.layer.acc_frac - (spec.table_bits - 4)
-        biases = self.layer.bias[1].astype(np.int64)[:, None] + half(shift)
-        parameters = Parameters(biases, self.lanes, signed(signed_bits(int(np.abs(biases).max()))))
-        m.submodules.bias = bias_rom = parameters.rom()
-        bias = data.View(parameters.layout, bias_rom.data0)
+        spec, shift = self.layer.spec, self._shift
+        m.submodules.bias = bias_rom = self.biases.rom()
+        bias = data.View(self.biases.layout, bias_rom.data0)
         m.d.comb += bias_rom.address0.eq(
             pipe(m, self.ahead_group, "bias_group", GATHER_LATENCY - READ_LATENCY)
         )

@@ -235,7 +235,7 @@ class Tile(wiring.Component):
         """The word of weights that lies at `address`, `READ_LATENCY` cycles later."""
         width = self.lanes * self.weight_bits
         if not self.loaded:
-            m.submodules.weights = rom = Rom(shape=width, contents=self.weight_words)
+            m.submodules.weights = rom = Rom(shape=width, contents=self.weight_words, group="weights")
             m.d.comb += rom.address0.eq(address)
             return rom.data0
         m.submodules.weights = ram = SpramMemory(shape=width, depth=len(self.weight_words))

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .event_encoder import job_layout
+from .protection import active_guard
 from .step import step_layout
 from .stream import Kind, index_shape, token_layout
 from .weight_fetch import row_request_layout
@@ -187,6 +188,9 @@ class TileScheduler(wiring.Component):
                 m.d.sync += seen_recurrent.eq(1)
             with m.Elif(event):
                 m.d.sync += seen_input.eq(1)
+
+        if guard := active_guard():
+            guard.register(m, "request", self.o.payload, chosen, when=free, valid=self.o.valid)
 
         with m.If(self.read_done):
             m.d.sync += reading.eq(0)

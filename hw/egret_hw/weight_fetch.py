@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .arithmetic import times
 from .geometry import GATES
+from .protection import active_guard
 from .stream import index_shape
 
 
@@ -143,6 +144,24 @@ class WeightFetch(wiring.Component):
                 phase.eq(Mux(phase == GATES - 1, 0, phase + 1)),
                 ends.eq(word == self.words - 2),
             ]
+
+        if guard := active_guard():
+            guard.register(m, "next", next_, self.i.payload, when=self.i.ready, valid=next_valid)
+            guard.register(m, "current", current, next_, when=done, valid=current_valid)
+            # Where the row lies is worked out when a request comes in, and counted on from there.
+            row_address = times(self.i.payload.row, self.words)
+            guard.register(m, "next_address", next_address, row_address, when=self.i.ready, valid=next_valid)
+            counted = [
+                address + 1,
+                word + 1,
+                third + (phase == GATES - 1),
+                Mux(phase == GATES - 1, 0, phase + 1),
+            ]
+            place = [address, word, third, phase]
+            begun = [next_address, 0, 0, 0]
+            for register, first, then in zip(place, begun, counted, strict=True):
+                arriving = Mux(done, first, then)[: len(register)]
+                guard.register(m, register.name, register, arriving, when=~self.hold, valid=current_valid)
 
         m.d.comb += [
             self.strobe.eq(current_valid & current.fetch & ~self.hold),

@@ -35,12 +35,14 @@ class Built:
 class GoldenTraces(Sequence[Trace]):
     """The golden model's traces of many sequences, worked out as they are asked for, a batch at a time.
 
-    They hold events, as uint8, and logits, and no states.
+    They hold events, as uint8, and logits, so that whole test sets fit in memory; with `states` also the
+    states, and all as the model gives it.
     """
 
     BATCH = 128
 
-    def __init__(self, image: NetworkImage, sequences: Sequence[np.ndarray]) -> None:
+    def __init__(self, image: NetworkImage, sequences: Sequence[np.ndarray], *, states: bool = False) -> None:
+        self._states = states
         self._network = IntegerNetwork(image)
         self._sequences = sequences
         self._traces: list[Trace] = []
@@ -64,14 +66,15 @@ class GoldenTraces(Sequence[Trace]):
         for number, x in enumerate(batch):
             padded[: len(x), number] = x
         trace = self._network.run(padded, lengths)
-        # Payloads have at most 8 bits, and nobody asks for states: whole test sets fit in memory.
-        payloads = [events.astype(np.uint8) for events in trace.events]
+        # Payloads have at most 8 bits.
+        payloads = trace.events if self._states else [events.astype(np.uint8) for events in trace.events]
+        states = trace.states if self._states else []
         every = self._network.image.readout.spec.mode == "every"
         for number, steps in enumerate(lengths):
             self._traces.append(
                 Trace(
                     events=[events[:steps, number] for events in payloads],
-                    states=[],
+                    states=[values[:steps, number] for values in states],
                     logits=trace.logits[:steps, number] if every else trace.logits[number],
                 )
             )

@@ -215,6 +215,7 @@ def test_help_lists_every_command(capsys):
         "bitstream",
         "summary",
         "doctor",
+        "faults",
     ):
         assert command in shown
 

@@ -257,6 +257,20 @@ def test_the_receivers_errors_are_reported():
     ]
 
 
+def test_a_fault_is_reported_once():
+    class Faulty(Bench):
+        async def idle_inputs(self, ctx):
+            await wait(ctx, 5)
+            ctx.set(self.dut.fault, 1)  # and it stays 1
+            await wait(ctx, 600)
+            ctx.set(self.dut.overflow, 1)
+            await ctx.tick()
+            ctx.set(self.dut.overflow, 0)
+
+    messages = Faulty(make_link(), sent=b"", expect_messages=2).run()
+    assert [message.value for message in messages] == [Flag.FAULT, Flag.OVERFLOW]
+
+
 def test_the_widest_logit_keeps_its_sign_and_its_bits():
     logits = [(Kind.EVENT, 0, -(1 << 39)), (Kind.EVENT, 1, (1 << 39) - 1), (Kind.EVENT, 2, -1)]
     bench = Bench(make_link(logit_value=signed(40)), sent=b"", logits=logits, expect_messages=3)

@@ -165,7 +165,7 @@ def test_a_bug_in_the_hardware_is_found_made_small_kept_and_replayed(monkeypatch
     """The bug: rows of one word follow each other, and the sum in flight is not forwarded."""
     number = with_rows_of_one_word()
     arguments = ["--seed", str(SEED), "--first", str(number), "--configurations", "1"]
-    arguments += ["--steps", "200", "--jobs", "1", "--shrink-tries", "50", "--keep", str(tmp_path)]
+    arguments += ["--steps", "200", "--jobs", "1", "--shrink-tries", "25", "--keep", str(tmp_path)]
     build = Accumulator.__init__
     with monkeypatch.context() as planted:
         planted.setattr(

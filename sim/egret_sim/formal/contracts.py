@@ -3,22 +3,33 @@
 What is proved with a stand-in holds for every implementation that keeps the contract, on every family.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import memory
 from amaranth.utils import ceil_log2
 
+from egret_hw.accumulator import SUM_LATENCY
+from egret_hw.arithmetic import pipe, strobe_pipe
 from egret_hw.fifo import PassingFifo
+from egret_hw.mac_array import PRODUCT_LATENCY, MacArray
 from egret_hw.memory import Ram, Rom
 from egret_hw.multiplier import Multiplier, PairMultiplier
+from egret_hw.neuron_update import NeuronUpdate
 
 
 @dataclass(frozen=True)
 class Watch:
-    """A look into a :class:`Ram` made by its contract: the word at `address`, and the word read but not yet
-    at the output."""
+    """A look into a :class:`Ram` made by its contract.
+
+    Attributes
+    ----------
+    address : where to look
+    word : what lies there
+    under_way : the word that was read and is not yet at the output
+    """
 
     address: Signal
     word: Signal
@@ -56,7 +67,7 @@ def watched(part: Ram) -> Watch:
         Signal(width, name="watch_word"),
         Signal(width, name="watch_under_way"),
     )
-    part.formal_watch = watch  # type: ignore[attr-defined]
+    part.formal_watch = watch
     return watch
 
 
@@ -98,8 +109,8 @@ def seen(part: PassingFifo) -> Items:
     """Ask the stand-in of `part` for a look inside."""
     width = Shape.cast(part.layout).width
     words = [Signal(width, name=f"item{place}") for place in range(part.depth + 1)]
-    part.formal_items = Items(words, Signal(range(part.depth + 2), name="items"))  # type: ignore[attr-defined]
-    return part.formal_items  # type: ignore[attr-defined]
+    part.formal_items = Items(words, Signal(range(part.depth + 2), name="items"))
+    return part.formal_items
 
 
 def any_rom(self: Rom, platform) -> Module:
@@ -126,7 +137,56 @@ def any_products(self: PairMultiplier, platform) -> Module:
     return m
 
 
-CONTRACT_RAM = {Ram: ram}
-CONTRACT_FIFO = {PassingFifo: fifo}
-ANY_DATA = {Ram: ram, Rom: any_rom, Multiplier: any_product, PairMultiplier: any_products}
+CONTRACT_RAM: dict[type, Callable] = {Ram: ram}
+CONTRACT_FIFO: dict[type, Callable] = {PassingFifo: fifo}
+ANY_DATA: dict[type, Callable] = {
+    Ram: ram,
+    Rom: any_rom,
+    Multiplier: any_product,
+    PairMultiplier: any_products,
+}
 """Control is proved for whatever data may come: weights, tables, products and states are arbitrary."""
+
+
+def lanes(self: MacArray, platform) -> Module:
+    """Lanes with any sums, that say as late as the real ones when a step's products are in."""
+    m = Module()
+    late = PRODUCT_LATENCY + SUM_LATENCY - 1
+    strobes = [self.strobe]
+    for age in range(late):
+        strobes.append(strobe_pipe(m, strobes[-1], f"strobe{age}", 1))
+    m.d.comb += [
+        self.closed.eq(strobe_pipe(m, self.close, "closing", late)),
+        self.empty.eq(~Cat(strobes).any()),
+        Value.cast(self.sums).eq(AnySeq(len(Value.cast(self.sums)))),
+    ]
+    return m
+
+
+def update(latency: int) -> Callable:
+    """An update in which any unit may fire, with `latency` cycles from sums to results."""
+
+    def elaborate(self: NeuronUpdate, platform) -> Module:
+        m = Module()
+        address = self.step.stream * self.groups + self.group if self.streams > 1 else self.group
+        result = self.result
+        there = [Const(1)] * self.lanes  # the last group may be part empty
+        for lane in range(self.lanes):
+            if (self.groups - 1) * self.lanes + lane >= self.units:
+                there[lane] = result.group != self.groups - 1
+        m.d.comb += [
+            self.result_strobe.eq(strobe_pipe(m, self.strobe, "strobe", latency)),
+            self.result_address.eq(pipe(m, address, "address", latency)),
+            result.group.eq(pipe(m, self.group, "group", latency)),
+            result.last.eq(pipe(m, self.last, "last", latency)),
+            result.fired.eq(Cat(there) & AnySeq(self.lanes)),
+            Value.cast(result["values"]).eq(AnySeq(len(Value.cast(result["values"])))),
+        ]
+        return m
+
+    return elaborate
+
+
+def tile_control(latency: int) -> dict:
+    """What is left of a tile is its control: queues, scheduler, fetch, gather and encoder."""
+    return {**ANY_DATA, MacArray: lanes, NeuronUpdate: update(latency)}

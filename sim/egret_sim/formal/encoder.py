@@ -17,7 +17,7 @@ from .queues import TrackedItem
 
 
 def set_bits_in_order(*, units: int, lanes: int, steps: int, event_bits: int = 1) -> Build:
-    """Events and ticks that leave are those that came in the update's results: none more, none twice, in order.
+    """Events and ticks that leave are those that came in the update's results: no other, in order.
 
     One bit of one result is chosen (or the tick of a step's last group), and how many events and ticks must
     leave before it is counted as they come. Induction, with the queues by their contract; the invariant says
@@ -35,7 +35,9 @@ def set_bits_in_order(*, units: int, lanes: int, steps: int, event_bits: int = 1
         m.d.comb += Assume(~strobe | (store.count < encoder.depth))
 
         capacity = (encoder.depth + 1) * (lanes + 1) + 1
-        kept = data.StructLayout({"tick": 1, "index": encoder.token_layout["index"].shape, "value": event_bits})
+        kept = data.StructLayout(
+            {"tick": 1, "index": encoder.token_layout["index"].shape, "value": event_bits}
+        )
         track = TrackedItem(m, width=kept.size, capacity=capacity)
         lane = arbitrary(m, range(lanes + 1), "lane")  # which bit of the result; the last is the tick
         m.d.comb += Assume(lane <= lanes)
@@ -89,7 +91,14 @@ def set_bits_in_order(*, units: int, lanes: int, steps: int, event_bits: int = 1
             Assert(~track.tracked | reduce(or_, places)),
             Assert(((gone & ~head.fired) == 0) & ((store.count != 0) | (gone == 0))),
             # What was sent lies below what was not.
-            Assert((gone & ~(head.fired & ((head.fired & ~gone) - 1)[:lanes]) & (head.fired & ~gone).any().replicate(lanes)) == 0),
+            Assert(
+                (
+                    gone
+                    & ~(head.fired & ((head.fired & ~gone) - 1)[:lanes])
+                    & (head.fired & ~gone).any().replicate(lanes)
+                )
+                == 0
+            ),
         ]
 
     return build
@@ -132,7 +141,7 @@ def jobs_in_order(*, units: int, lanes: int, steps: int) -> Build:
         queue = _jobs_are_kinds(m, encoder, peek)
         token = encoder.o.payload
         track = TrackedItem(m, width=2, capacity=JOBS_DEPTH + 2)
-        border = Value.cast(token.kind) != Kind.EVENT.value
+        border = token.kind != Kind.EVENT
         track.follow(
             m,
             enters=encoder.jobs.valid & encoder.jobs.ready,

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
-from amaranth.hdl import ClockDomain, Elaboratable, Fragment, Module
 from amaranth.back import rtlil
+from amaranth.hdl import ClockDomain, Elaboratable, Fragment, Module
 from amaranth.lib import wiring
 
 from .planting import Edit, planted
@@ -22,7 +22,7 @@ TOP = "top"
 
 @dataclass(frozen=True)
 class Induction:
-    """True in every reachable state: true for `depth` cycles from reset, and after any `depth` cycles of it."""
+    """True in every reachable state: for `depth` cycles from reset, and after any `depth` cycles of it."""
 
     depth: int
 

@@ -5,8 +5,8 @@ from amaranth.lib import data
 
 from egret_hw.fifo import PassingFifo
 
-from .contracts import watched
 from .checker import arbitrary, drive
+from .contracts import watched
 from .peek import Peek
 from .proof import Build
 
@@ -15,8 +15,8 @@ class TrackedItem:
     """One item on its way, chosen at an arbitrary moment, and how many are ahead of it.
 
     If, whichever item is chosen, it comes out unchanged once all that were ahead of it have come out, the
-    n-th item out is the n-th in. As nothing comes out of an empty queue (`total` counts what is inside), there
-    is nothing else.
+    n-th item out is the n-th in. Nothing comes out of an empty queue (`total` counts what is inside),
+    so there is nothing else.
 
     Attributes
     ----------
@@ -127,9 +127,7 @@ def fifo_in_order(*, depth: int, width: int = 2) -> Build:
             Assert((first < far.depth) & (past < far.depth)),
             Assert(past == Mux(ring >= far.depth, ring - far.depth, ring)),
             beyond.eq(behind - near - late - later),
-            watch.address.eq(
-                Mux(first + beyond >= far.depth, first + beyond - far.depth, first + beyond)
-            ),
+            watch.address.eq(Mux(first + beyond >= far.depth, first + beyond - far.depth, first + beyond)),
         ]
         with m.If(track.tracked & ~in_output & (behind >= near)):
             with m.If(later & (behind == near)):

@@ -6,16 +6,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from threading import Lock
 
 from egret_sim.build import build_root
 from egru.errors import EgretError
 
-from .proof import TOP, Bounded, Induction, Proof
+from .proof import TOP, Induction, Proof
 
 TRACE = "trace.vcd"
+_netlists = Lock()
 #: A proof that takes longer is given up, and counts as failed.
 TIMEOUT_S = int(os.environ.get("EGRET_FORMAL_TIMEOUT", "600"))
 _TRACES = ("engine_0/trace.vcd", "engine_0/trace_induct.vcd")
@@ -102,10 +106,18 @@ def prove(proof: Proof) -> Result:
     """Run `proof` and its twin. Their files lie under build/formal/NAME, and are those of the last run."""
     folder = build_root() / "formal" / proof.name
     mode = "prove" if isinstance(proof.method, Induction) else "bmc"
-    outcome = _run(proof.rtlil(), mode, proof.method.depth, folder)
+    with _netlists:  # a twin changes the components while its netlist is made
+        rtlil, twin_rtlil = proof.rtlil(), proof.twin_rtlil()
+    outcome = _run(rtlil, mode, proof.method.depth, folder)
     # The twin must fail from reset: that its induction fails would prove nothing.
-    twin = _run(proof.twin_rtlil(), "bmc", proof.twin.depth or proof.method.depth, folder / "twin")
+    twin = _run(twin_rtlil, "bmc", proof.twin.depth or proof.method.depth, folder / "twin")
     return Result(proof, outcome, twin)
+
+
+def prove_all(proofs: Iterable[Proof], *, jobs: int = 1) -> Iterator[Result]:
+    """Run several proofs, `jobs` at once; results come as they are ready."""
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        yield from (done.result() for done in as_completed([pool.submit(prove, proof) for proof in proofs]))
 
 
 def _run(rtlil: str, mode: str, depth: int, folder: Path) -> Outcome:
@@ -125,7 +137,6 @@ def _run(rtlil: str, mode: str, depth: int, folder: Path) -> Outcome:
         word = status.read_text().split()[0] if status.is_file() else "ERROR"
         verdict = Verdict[word] if word in Verdict.__members__ else Verdict.ERROR
         try:
-            shutil.rmtree(folder / TRACE, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / TRACE).unlink(missing_ok=True)
             log = folder / "log.txt"
@@ -147,6 +158,3 @@ def tool(name: str) -> str:
     if path is None:
         raise EgretError(f"{name} is needed for proofs: make setup, or pip install 'egret-hdl[formal]'")
     return path
-
-
-__all__ = ["Bounded", "Outcome", "Result", "Verdict", "prove"]

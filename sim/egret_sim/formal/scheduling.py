@@ -15,7 +15,7 @@ _COUNT_BITS = 5
 
 
 def ticks_overtake_nothing(*, streams: int, gate_first: bool = False) -> Build:
-    """Each accepted event becomes one request, in order, in the bank and on the side of the border of its step.
+    """Each accepted event becomes one request, in order, on its step's side of the border.
 
     A step closes only when all its inputs and its recurrent events (those of the turn `streams` before it)
     have come, and the bank before it was read. The environment keeps the protocol of docs/numerics.md,
@@ -42,7 +42,7 @@ def _account(m: Module, dut: TileScheduler) -> None:
         m.d.sync += counter.eq(counter + by)
         return counter
 
-    def taken(port, kind: Kind | None = None) -> Value:
+    def taken(port, kind=None) -> Value:
         passed = port.valid & port.ready
         return passed if kind is None else passed & (port.payload.kind == kind)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from amaranth.hdl import Assume, Module, Signal, signed, unsigned
+from amaranth.hdl import Assume, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
@@ -11,6 +11,7 @@ from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
 from egret_hw.event_encoder import EventEncoder
 from egret_hw.fifo import PassingFifo
+from egret_hw.geometry import RowGeometry
 from egret_hw.link import ByteLink
 from egret_hw.logit_scan import LogitScan
 from egret_hw.readout import ReadoutTile
@@ -100,8 +101,12 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     TileScheduler: lambda: scheduler(streams=2, gate_first=True),
     WeightFetch: lambda: WeightFetch(rows=3, words=2, value=unsigned(2), banks=2),
     EventEncoder: lambda: EventEncoder(units=4, lanes=2, event_bits=1, steps=1),
-    ReadoutScheduler: lambda: readout().scheduler,
-    LogitScan: lambda: readout().scan,
+    ReadoutScheduler: lambda: ReadoutScheduler(
+        units=UNITS, value=unsigned(2), mode="mean", max_steps=3, streams=1
+    ),
+    LogitScan: lambda: LogitScan(
+        readout=image().readout, geometry=RowGeometry(positions=2, lanes=1), sum_bits=4, banks=2
+    ),
     ReadoutTile: readout,
     Tile: tile,
     Accelerator: accelerator,
@@ -144,3 +149,20 @@ def link_keeps_rules(m: Module) -> None:
         Assume(~tap.strobe | (tap.token.kind == Kind.EVENT) | (tap.token.kind == Kind.TICK)),
         Assume(~(event & fired)),
     ]
+
+
+def scan_keeps_rules(m: Module) -> None:
+    """The logits' stream, where something becomes due only when what was due before has been sent."""
+    component = COMPONENTS[LogitScan]()
+    m.submodules.component = component
+    drive(m, component)
+    stream_rules(m, component.o, "o")
+    due = Value.cast(component.due)
+    pending, before = Signal(), Signal(len(due))
+    m.d.sync += before.eq(due)
+    with m.If(pending):
+        m.d.comb += [Assume(~component.closed), Assume(due == before)]
+    with m.If(component.closed):
+        m.d.sync += pending.eq(1)
+    with m.Elif(component.done):
+        m.d.sync += pending.eq(0)

@@ -3,7 +3,14 @@
 from amaranth.asserts import AnyConst
 from amaranth.hdl import Array, Assert, Assume, Module, Mux, Signal
 
-from egret_hw.accumulator import ASK_LATENCY, PART_DEPTH, SUM_LATENCY, SUM_READ_LATENCY, TAG_AHEAD, Accumulator
+from egret_hw.accumulator import (
+    ASK_LATENCY,
+    PART_DEPTH,
+    SUM_LATENCY,
+    SUM_READ_LATENCY,
+    TAG_AHEAD,
+    Accumulator,
+)
 
 from .checker import drive
 from .peek import Peek
@@ -46,7 +53,11 @@ def sums_are_sums(
             before = Signal(name=f"strobe_before{age}")
             bank_before = Signal.like(tag.bank, name=f"bank_before{age}")
             slot_before = Signal.like(tag.slot, name=f"slot_before{age}")
-            m.d.sync += [before.eq(strobes[-1]), bank_before.eq(banks_before[-1]), slot_before.eq(slots_before[-1])]
+            m.d.sync += [
+                before.eq(strobes[-1]),
+                bank_before.eq(banks_before[-1]),
+                slot_before.eq(slots_before[-1]),
+            ]
             strobes.append(before)
             banks_before.append(bank_before)
             slots_before.append(slot_before)

@@ -16,7 +16,7 @@ STEPS = 2500
 
 @dataclass(frozen=True)
 class Result:
-    """Case ``number`` of a seed: what it was, in one line, and what came of it."""
+    """Case ``number`` of a seed: what it was, in one line, and what came of it. -1 was not drawn."""
 
     number: int
     description: str

@@ -48,7 +48,7 @@ class Coverage:
 
     def count_numbers(self, image: NetworkImage, sequences: Sequence[np.ndarray]) -> None:
         """Count the points in the numbers of sequences that the hardware was seen to compute right."""
-        self.points.update(count_points(image, sequences, GoldenTraces(image, sequences)))
+        self.points.update(count_points(image, sequences, GoldenTraces(image, sequences, states=True)))
 
     @property
     def missing(self) -> list[str]:

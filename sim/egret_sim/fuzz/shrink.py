@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from egret_hw.config import QUEUE_DEPTH
 from egru.errors import EgretError
 
 from .case import Case
@@ -146,10 +147,12 @@ def _simpler_phases(case: Case) -> Iterator[Move]:
 
 def _simpler_configuration(case: Case) -> Iterator[Move]:
     config = case.config.resolve(case.image)
-    for name, value in (("streams", 1), ("queue_depth", 16)):
-        if getattr(config, name) != value:
-            changed = dataclasses.replace(case.config, **{name: value})
-            yield f"{name} {value}", dataclasses.replace(case, config=changed)
+    if config.streams > 1:
+        changed = dataclasses.replace(case.config, streams=1)
+        yield "one stream", dataclasses.replace(case, config=changed)
+    if config.queue_depth != QUEUE_DEPTH:
+        changed = dataclasses.replace(case.config, queue_depth=QUEUE_DEPTH)
+        yield f"queue depth {QUEUE_DEPTH}", dataclasses.replace(case, config=changed)
     if config.readout_lanes > 1:
         changed = dataclasses.replace(case.config, readout_lanes=1)
         yield "one lane in the readout", dataclasses.replace(case, config=changed)

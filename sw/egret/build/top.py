@@ -99,6 +99,8 @@ class LinkedAccelerator(wiring.Component):
             link.framing_error.eq(receiver.framing_error),
             self.tx.eq(transmitter.line),
         ]
+        if accelerator.protected:
+            m.d.comb += link.fault.eq(accelerator.fault.as_value().any())
         return m
 
 

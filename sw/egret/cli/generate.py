@@ -11,6 +11,7 @@ from rich.console import Console
 from .options import (
     Compact,
     Lanes,
+    Protection,
     QueueDepth,
     ReadoutLanes,
     Streams,
@@ -32,6 +33,7 @@ def generate(
     streams: Streams = 1,
     weights: Weights = "fixed",
     compact: Compact = False,
+    protection: Protection = "none",
     family: Annotated[
         str, typer.Option(help="Whose hard blocks to use: generic (inferred), ecp5 or ice40.")
     ] = "generic",
@@ -41,7 +43,9 @@ def generate(
     from egru.image import load_image
 
     network = load_image(image)
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams, weights, compact)
+    config = accelerator_config(
+        lanes, update_lanes, readout_lanes, queue_depth, streams, weights, compact, protection
+    )
     with Console(stderr=True).status(f"generating {network.name}"):
         sidecar = generator.generate(network, output, config, family=family)
     parameters = sidecar["parameters"]

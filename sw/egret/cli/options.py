@@ -34,6 +34,10 @@ Compact = Annotated[
 ]
 Streams = Annotated[int, typer.Option(help="Independent sequences whose steps are taken in turn, 1 to 16.")]
 
+Protection = Annotated[
+    str, typer.Option(help="Parity beside memories and streams: none or parity (docs/faults.md).")
+]
+
 
 def accelerator_config(
     lanes: str,
@@ -43,6 +47,7 @@ def accelerator_config(
     streams: int = 1,
     weights: str = "fixed",
     compact: bool = False,
+    protection: str = "none",
 ) -> AcceleratorConfig:
     """The configuration that the options ask for; EgretError where one is not a number."""
     from egret_hw.config import AcceleratorConfig
@@ -55,6 +60,7 @@ def accelerator_config(
         streams=streams,
         weights=weights,
         compact=compact,
+        protection=protection,
     )
 
 

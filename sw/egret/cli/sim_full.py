@@ -46,7 +46,7 @@ def sim_full(
     lanes: Lanes = "16",
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
-    queue_depth: QueueDepth = 16,
+    queue_depth: QueueDepth = None,
     streams: Streams = 1,
     report: Annotated[
         Path | None, typer.Option(help="JSON file for the figures; by default build/NETWORK/sim-full.json.")

@@ -15,6 +15,7 @@ from rich.console import Console
 from egret.cli.options import (
     Compact,
     Lanes,
+    Protection,
     QueueDepth,
     ReadoutLanes,
     Streams,
@@ -62,6 +63,7 @@ def simulate(
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = None,
     streams: Streams = 1,
+    protection: Protection = "none",
     compact: Compact = False,
     waves: Annotated[
         bool, typer.Option("--waves", help="Write waveforms (VCD), megabytes per step: take a sample or two.")
@@ -81,7 +83,9 @@ def simulate(
     played, labels = (
         draw(network, name, samples, seed) if sequences is None else numbered(network, name, sequences)
     )
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams, compact=compact)
+    config = accelerator_config(
+        lanes, update_lanes, readout_lanes, queue_depth, streams, compact=compact, protection=protection
+    )
 
     from egret_sim.build import SimulationError, build_root
     from egret_sim.report import table_of

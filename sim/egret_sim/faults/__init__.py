@@ -1,0 +1,1 @@
+"""Campaigns of single-bit upsets: one flip in one run, and what became of it."""

@@ -1,0 +1,97 @@
+"""A small complete tile: its parts keep what they promise each other, and it never comes to a standstill."""
+
+from amaranth.asserts import AnySeq
+from amaranth.hdl import Assert, Assume, Module, Signal, Value
+
+from egret_hw.accumulator import ASK_LATENCY, SUM_LATENCY, TAG_AHEAD
+from egret_hw.mac_array import PRODUCT_LATENCY
+from egret_hw.stream import Kind
+from egret_hw.tile import Tile
+
+from .checker import drive_stream
+from .peek import Peek
+from .proof import Build
+from .streams import tile
+
+#: The next tile takes a token after so many cycles at the latest.
+PATIENCE = 2
+
+
+def parts_agree(*, units: int, lanes: int) -> Build:
+    """Promises between the parts of a tile, which their own proofs take for granted.
+
+    The queue of recurrent events is never full; no product comes to a bank that is read; a bank is read from
+    its beginning only when the reading before is over.
+    """
+
+    def build(m: Module) -> None:
+        dut = tile(lanes=lanes, units=units)
+        peek = _driven(m, dut)
+        gather = dut.gather
+        m.d.comb += Assert(~dut.recurrent.i.valid | dut.recurrent.i.ready)
+
+        macs = peek.part("macs")
+        strobe, bank = macs.strobe, macs.word.bank
+        quiet = ASK_LATENCY + SUM_LATENCY + TAG_AHEAD - 1
+        for age in range(1, PRODUCT_LATENCY - TAG_AHEAD + quiet):
+            late, late_bank = Signal(name=f"product{age}"), Signal(name=f"product_bank{age}")
+            m.d.sync += [late.eq(strobe), late_bank.eq(bank)]
+            strobe, bank = late, late_bank
+            if age >= PRODUCT_LATENCY - TAG_AHEAD:
+                m.d.comb += Assert(~(macs.reading & strobe & (bank == macs.read_bank)))
+
+        reading = Signal()
+        with m.If(gather.start):
+            m.d.comb += Assert(~reading)
+            m.d.sync += reading.eq(1)
+        with m.Elif(gather.done):
+            m.d.sync += reading.eq(0)
+
+    return build
+
+
+def never_stands_still(*, units: int, lanes: int, cycles: int) -> Build:
+    """While a token waits, or a TICK that was taken is not out, a token moves within `cycles` cycles.
+
+    The next tile keeps each token waiting for :data:`PATIENCE` cycles at most.
+    """
+
+    def build(m: Module) -> None:
+        dut = tile(lanes=lanes, units=units)
+        _driven(m, dut)
+        owed = Signal(4)
+        moved_in, moved_out = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
+        ticked = moved_in & (dut.i.payload.kind == Kind.TICK)
+        m.d.sync += owed.eq(owed + ticked - (moved_out & (dut.o.payload.kind == Kind.TICK)))
+        still = Signal(range(cycles + 2))
+        with m.If(moved_in | moved_out | (~dut.i.valid & (owed == 0))):
+            m.d.sync += still.eq(0)
+        with m.Else():
+            m.d.sync += still.eq(still + 1)
+        m.d.comb += Assert(still < cycles)
+
+    return build
+
+
+def _driven(m: Module, dut: Tile) -> Peek:
+    """Any sequences of tokens in, and a next tile that takes them soon."""
+    peek = Peek(m, "tile", dut)
+    drive_stream(m, dut.i, "i")
+    m.d.comb += dut.o.ready.eq(AnySeq(1))
+    waited = Signal(range(PATIENCE + 1))
+    with m.If(dut.o.valid & ~dut.o.ready):
+        m.d.comb += Assume(waited != PATIENCE)
+        m.d.sync += waited.eq(waited + 1)
+    with m.Else():
+        m.d.sync += waited.eq(0)
+    kind = dut.i.payload.kind
+    after_tick = Signal()
+    with m.If(dut.i.valid & dut.i.ready):
+        m.d.sync += after_tick.eq(kind == Kind.TICK)
+    m.d.comb += [
+        Assume(~dut.i.valid | (kind != Kind.END) | after_tick),
+        Assume(~dut.i.valid | (kind != Kind.PASS)),
+        Assume(dut.i.payload.index < dut.layer.spec.inputs),
+        Assume((kind == Kind.EVENT) | (Value.cast(dut.i.payload.value) == 0)),
+    ]
+    return peek

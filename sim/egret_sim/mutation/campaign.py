@@ -1,0 +1,259 @@
+"""Which faults a bench catches: the runs, and how each is judged.
+
+A run is judged as any simulation is: by the scoreboard, over all events of all layers and all logits; by the
+watchdog; by the handshake of the logits. Of a run without stalls, cycles and counters are compared, too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from egret_hw.config import AcceleratorConfig
+from egret_hw.counters import COUNTED, COUNTER_BITS
+from egret_hw.cycle_model import predict
+from egret_sim import harness
+from egret_sim.cosimulation import Stalls
+from egret_sim.mutation.program import MutantProgram, Record
+from egret_sim.run import GoldenTraces, patience_cycles
+from egret_sim.scoreboard import LOGITS, Scoreboard
+from egret_sim.tokens import END
+from egret_sim.turns import encode, plan
+from egru.errors import EgretError
+from egru.image import NetworkImage
+from egru.testing import random_input
+
+#: What catches a fault, in the order in which it is looked for.
+VERDICTS = {
+    "scoreboard": "an event or a logit is wrong, missing or too much",
+    "time-out": "the design stands still, or does not come to an end",
+    "loop": "a loop of logic never comes to rest, and the simulator stops",
+    "handshake": "logits change while they wait",
+    "cycles": "a sequence ends in another cycle than was predicted",
+    "counters": "events, busy or idle cycles are not as predicted",
+    "idle causes": "idle cycles are put down to other causes than without the fault",
+}
+#: Faults that are played in one go.
+BATCH = 10
+_WORDS = {name: number for number, name in enumerate(COUNTED)}
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """A run: sequences (steps x inputs), the stalls, and what counters begin with."""
+
+    name: str
+    sequences: tuple[np.ndarray, ...]
+    stalls: Stalls | None = None
+    seed: int = 0
+    preset: int = 0
+
+
+def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
+    """Runs for a small network: sequences of 1 to 40 steps, from silent to full, with and without stalls."""
+    rng = np.random.default_rng(seed)
+    limit = min(40, image.readout.spec.max_steps if image.readout.spec.mode == "mean" else 40)
+    fmt, size = image.input.format, image.input.size
+
+    def draw(*lengths: int) -> tuple[np.ndarray, ...]:
+        return tuple(
+            random_input(rng, image, min(steps, limit), density=float(rng.choice([0.1, 0.4, 1.0])))
+            for steps in lengths
+        )
+
+    def rare(count: int) -> tuple[np.ndarray, ...]:
+        return tuple(random_input(rng, image, limit, density=0.03) for _ in range(count))
+
+    ends = [rng.choice([fmt.lo, fmt.hi], (steps, size)) for steps in (20, 7)]
+    return (
+        Vectors("no stalls", draw(6, 1, 25)),
+        Vectors("random stalls", draw(1, 1, 30, 4), Stalls(), 1),
+        Vectors("full and silent, one step each", (*ends, np.zeros((9, size), np.int64), *draw(1, 1, 1, 1))),
+        Vectors("long, no stalls", draw(*[40] * 30)),
+        Vectors("long pauses of the sink", draw(40, 40, 3), Stalls(chance=250, mask=511), 2),
+        Vectors(
+            "short gaps", draw(*(1 + int(n) for n in rng.integers(0, 20, 60))), Stalls(chance=128, mask=3), 3
+        ),
+        # All bits of the counters move.
+        *(
+            Vectors(
+                f"counters from {preset:#x}, no reset{', pauses' if stalls else ''}",
+                draw(40, 40),
+                stalls,
+                4,
+                preset,
+            )
+            for preset in (0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_0000)
+            for stalls in (None, Stalls(chance=250, mask=63))
+        ),
+        Vectors(
+            "inputs at their ends", tuple(rng.choice([fmt.lo, fmt.hi], (limit, size)) for _ in range(40))
+        ),
+        Vectors("rare inputs", rare(60)),
+        Vectors("many, no stalls", draw(*(1 + int(n) for n in rng.integers(0, 40, 200)))),
+    )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What caught a fault: a key of :data:`VERDICTS`, in which run, and the first sign."""
+
+    kind: str
+    run: str
+    text: str
+
+
+class Campaign:
+    """Plays runs through a design with its faults.
+
+    Parameters
+    ----------
+    image, config
+        The accelerator.
+    program
+        The design with its faults.
+    seed
+        Of the vectors.
+    """
+
+    def __init__(
+        self, image: NetworkImage, config: AcceleratorConfig, program: MutantProgram, *, seed: int
+    ) -> None:
+        self.image = image
+        self.program = program
+        self.streams = config.streams
+        self.ports = harness.layouts(program.sidecar)
+        self.runs = [_Run(self, config, chosen) for chosen in vectors(image, seed)]
+
+    def judge(
+        self,
+        mutants: Sequence[int],
+        *,
+        jobs: int = 1,
+        progress: Callable[[str, int], None] | None = None,
+    ) -> dict[int, Verdict | None]:
+        """What caught each fault; None for those that nothing caught. A caught one is not played again.
+
+        `jobs` programs run at once; `progress` is told the run, and how many faults are caught so far.
+        """
+        found: dict[int, Verdict | None] = dict.fromkeys(mutants)
+        with ThreadPoolExecutor(jobs) as pool:
+            for run in self.runs:
+                left = [mutant for mutant, verdict in found.items() if verdict is None]
+                batches = [left[start : start + BATCH] for start in range(0, len(left), BATCH)]
+                for records in pool.map(run.play, batches):
+                    found |= {record.mutant: run.judge(record) for record in records}
+                if progress:
+                    progress(run.chosen.name, sum(verdict is not None for verdict in found.values()))
+        return found
+
+
+class _Run:
+    """One run's stimulus, and how long the design without a fault takes for it."""
+
+    def __init__(self, campaign: Campaign, config: AcceleratorConfig, chosen: Vectors) -> None:
+        self.campaign, self.chosen = campaign, chosen
+        image, sequences = campaign.image, chosen.sequences
+        self.turns = plan([len(x) for x in sequences], campaign.streams)
+        self.stimulus = encode(campaign.ports["events"], sequences, self.turns)
+        self.traces = GoldenTraces(image, sequences)
+        self.predicted = predict(image, sequences, config)
+        self.patience, self.limit = patience_cycles(dict(campaign.program.sidecar)), 10_000_000
+        (self.reference,) = self.play([0])
+        problem = self._compare(self.reference)
+        if problem is not None:
+            raise EgretError(f"{image.name} without a fault fails in run {chosen.name!r}: {problem.text}")
+        # Twice the longest silence, and twice the time, show that a fault stops it.
+        moved = np.unique(np.concatenate([rows[:, 1] for rows in self.reference.streams.values()]))
+        silence = int(np.diff(moved, prepend=0).max())
+        self.patience = 2 * silence + 1000 + (chosen.stalls.mask if chosen.stalls else 0)
+        self.limit = 2 * self.reference.cycles + self.patience
+
+    def play(self, mutants: Sequence[int]) -> list[Record]:
+        chosen = self.chosen
+        return self.campaign.program.play(
+            self.stimulus,
+            mutants,
+            ends=len(chosen.sequences),
+            patience=self.patience,
+            limit=self.limit,
+            stalls=chosen.stalls,
+            seed=chosen.seed,
+            preset=chosen.preset,
+        )
+
+    def judge(self, record: Record) -> Verdict | None:
+        """What is wrong with a run, if anything."""
+        verdict = self._compare(record)
+        if (
+            verdict is None
+            and self.chosen.stalls is None
+            and (record.counters != self.reference.counters).any()
+        ):
+            names = list(COUNTED)
+            layer, word = np.argwhere(record.counters != self.reference.counters)[0]
+            verdict = Verdict("idle causes", self.chosen.name, f"layer {layer}: {names[word]}")
+        return verdict
+
+    def _compare(self, record: Record) -> Verdict | None:
+        run = self.chosen.name
+        board = Scoreboard(
+            self.traces,
+            self.turns,
+            layers=len(self.campaign.image.layers),
+            every=self.campaign.image.readout.spec.mode == "every",
+        )
+        ends: list[int] = []
+        for name, rows in record.streams.items():
+            kind, index, value = self.campaign.ports[name].decode(rows[:, 0])
+            cycles = rows[:, 1].astype(np.int64)
+            board.feed(name, kind, index, value, cycles)
+            if name == LOGITS:
+                ends = cycles[kind == END].tolist()
+        if board.mismatches:
+            return Verdict("scoreboard", run, str(board.first))
+        if record.status == "broken":
+            return Verdict("handshake", run, f"in cycle {record.cycles}")
+        if record.status == "unstable":
+            return Verdict("loop", run, f"in cycle {record.cycles}")
+        if record.status != "finished":
+            return Verdict("time-out", run, f"{record.status} after {len(ends)} sequences")
+        board.finish()
+        if board.mismatches:
+            return Verdict("scoreboard", run, str(board.first))
+        for text in self._miscounted(record):
+            return Verdict("counters", run, text)
+        if self.chosen.stalls is None and ends != list(self.predicted.ends):
+            first = next(
+                n for n, pair in enumerate(zip(ends, self.predicted.ends, strict=True)) if len(set(pair)) > 1
+            )
+            return Verdict(
+                "cycles", run, f"sequence {first}: {self.predicted.ends[first]} predicted, {ends[first]}"
+            )
+        return None
+
+    def _miscounted(self, record: Record) -> Iterator[str]:
+        """What the counters say that cannot be."""
+        for layer, (values, tile) in enumerate(zip(record.counters, self.predicted.tiles, strict=True)):
+            values = (values.astype(np.int64) - self.chosen.preset) % (1 << COUNTER_BITS)
+            idle = sum(int(values[_WORDS[name]]) for name in COUNTED if name.startswith("idle"))
+            wanted = {
+                "input_events": tile.input_events,
+                "cycles": int(values[_WORDS["busy"]]) + idle,
+            }
+            if self.chosen.stalls is None:
+                # How many of the last step's events END catches before they are fetched depends on stalls.
+                wanted["recurrent_events"] = tile.recurrent_events + tile.gated_events
+                wanted["busy"] = tile.busy
+            for name, value in wanted.items():
+                if values[_WORDS[name]] != value:
+                    yield f"layer {layer}: {name} is {values[_WORDS[name]]}, not {value}"
+
+
+def by_kind(verdicts: Sequence[Verdict | None]) -> Counter[str]:
+    """How many faults each kind of check caught; "" counts those that none caught."""
+    return Counter(verdict.kind if verdict else "" for verdict in verdicts)

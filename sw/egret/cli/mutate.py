@@ -1,0 +1,57 @@
+"""`egret mutate`: faults planted in the generated design, and how many the bench catches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def mutate(
+    mutants: Annotated[int, typer.Option(help="Faults to plant, spread over all modules.")] = 400,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of faults, and of the vectors.")] = 1,
+    module: Annotated[
+        str | None, typer.Option(help="Only in modules whose path holds this, such as layer0.gather.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Simulations at once.")] = 2,
+    report: Annotated[
+        Path | None, typer.Option(help="JSON file with every fault; by default build/mutation.json.")
+    ] = None,
+) -> None:
+    """Plant faults in the generated design, play runs through each, and report which are caught.
+
+    Exit status: 0 if 95 % of the faults that change something are caught; 1 if fewer are; 2 on bad input.
+    """
+    from egret.mutation_score import TARGET_PERCENT, run, save
+    from egret_sim.build import SimulationError, build_root
+    from egret_sim.mutation.campaign import VERDICTS
+
+    try:
+        score = run(mutants, seed=seed, module=module, jobs=jobs, console=Console(stderr=True))
+    except SimulationError as error:
+        typer.echo(f"egret: {error}", err=True)
+        raise typer.Exit(1) from None
+    path = report or build_root() / "mutation.json"
+    save(score, path)
+    console = Console()
+    table = Table(title=f"{len(score.faults)} faults, seed {seed}", title_justify="left")
+    table.add_column("")
+    table.add_column("faults", justify="right")
+    for kind, count in score.by_kind.items():
+        table.add_row(f"{kind}: {VERDICTS[kind]}", str(count))
+    table.add_row("caught", str(score.caught))
+    table.add_row("change nothing, and the reason is listed", str(len(score.equivalent)))
+    table.add_row("survived", str(len(score.survivors)))
+    console.print(table)
+    for fault in score.survivors:
+        console.print(
+            f"survived: {fault.design}, {fault.mutant}", highlight=False, soft_wrap=True, markup=False
+        )
+    console.print(f"caught of those that change something: {score.percent:.1f} %", highlight=False)
+    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    if score.percent < TARGET_PERCENT:
+        typer.echo(f"egret: {score.percent:.1f} % caught, not {TARGET_PERCENT} %", err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,107 @@
+"""`egret sim-netlist`: what synthesis makes of an accelerator, in Verilator, against the integer model."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egru.errors import EgretError
+
+
+def sim_netlist(
+    image: Annotated[
+        Path | None, typer.Argument(help="Network image; by default the shipped network of the task.")
+    ] = None,
+    family: Annotated[str, typer.Option(help="FPGA family: ice40, ecp5 or gowin.")] = "ecp5",
+    task: Annotated[
+        str | None,
+        typer.Option(help="Task whose test data is played; by default the one that the image names."),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Test sequences to play, drawn at random.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of the draw and of the stalls.")] = 1,
+    lanes: Lanes = "16",
+    update_lanes: UpdateLanes = None,
+    readout_lanes: ReadoutLanes = None,
+    queue_depth: QueueDepth = 16,
+    streams: Streams = 1,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="JSON file for the figures; by default build/NETWORK/netlist-FAMILY.json."),
+    ] = None,
+) -> None:
+    """Synthesise a network's accelerator for a family, and play real test sequences through the netlist.
+
+    Every event, tick and logit is compared with the integer model, without stalls and with random ones.
+    Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
+    input.
+    """
+    from egret.netlist import check_family, prepare, synthesise
+    from egret.sampling import draw, network_and_task
+
+    check_family(family)
+    network, name = network_and_task(image, task)
+    sequences, _ = draw(network, name, samples, seed)
+    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
+
+    from egret.build.tools import shown_stage
+    from egret_sim.build import SimulationError, build_root
+    from egret_sim.cosimulation import Stalls
+    from egret_sim.report import table_of
+    from egret_sim.run import simulate
+
+    console, errors = Console(), Console(stderr=True)
+    folder = build_root() / network.name
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = []
+    netlist = synthesise(network, family, config, console=errors, log=folder / f"netlist-{family}.log")
+    try:
+        with shown_stage(f"{network.name}, {family}: building the simulation", errors):
+            built = prepare(network, netlist)
+        for stalls in (None, Stalls()):
+            title = f"{network.name}, {family}: {'random' if stalls else 'no'} stalls"
+            with shown_stage(title, errors):
+                runs.append(simulate(network, sequences, built=built, seed=seed, stalls=stalls))
+            if not runs[-1].passed:
+                break
+    except SimulationError as error:
+        typer.echo(f"egret: {error}", err=True)
+        raise typer.Exit(1) from None
+    console.print(
+        f"{network.name}: netlist for {family} against the integer model, {name} test data, seed {seed}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(table_of(runs))
+    console.print(_cell_table(netlist.cells))
+    figures = {"family": family, "cells": netlist.cells, "runs": [run.as_dict() for run in runs]}
+    _write(report or folder / f"netlist-{family}.json", json.dumps(figures, indent=2) + "\n")
+    for run in runs:
+        if run.problem:
+            typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
+            raise typer.Exit(1)
+
+
+def _cell_table(cells: dict[str, int]) -> Table:
+    table = Table(title="cells of the netlist", title_justify="left")
+    table.add_column("cell")
+    table.add_column("count", justify="right")
+    for cell, count in sorted(cells.items()):
+        table.add_row(cell, str(count))
+    return table
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(text)
+        os.replace(partial, path)
+    except OSError as error:
+        raise EgretError(f"cannot write {path}: {error.strerror}") from None

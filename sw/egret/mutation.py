@@ -1,0 +1,217 @@
+"""Mutants: faults that Yosys plants in the generated design, and which of them the bench catches.
+
+A few small accelerators, which together have every module, get a few hundred faults: an input or output of
+a cell inverted, held at 0 or 1, or inverted under a condition. All faults of a design are compiled into one
+program, in which a number switches one of them on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from egret.build.tools import run_tool, shown_stage
+from egret_hw.accelerator import Accelerator
+from egret_hw.config import AcceleratorConfig
+from egret_hw.generate import TOP, describe
+from egret_sim.mutation.program import SELECT, SELECT_BITS
+from egru.errors import EgretError
+from egru.image import NetworkImage
+from egru.testing import random_image
+
+
+@dataclass(frozen=True)
+class Design:
+    """An accelerator that gets faults."""
+
+    name: str
+    image: NetworkImage
+    config: AcceleratorConfig
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault.
+
+    Attributes
+    ----------
+    number : the value of the port that switches it on, in its design; from 1
+    module : path of the module, as the generator names it
+    mode : what is done: inv, const0, const1, or cnot0 and cnot1 (inverted where another bit is 0, or 1)
+    cell, port, bit : where
+    wire : the design's name of what is changed, if it has one
+    source : lines of the design's Verilog
+    options : all of it, as Yosys takes it
+    """
+
+    number: int
+    module: str
+    mode: str
+    cell: str
+    port: str
+    bit: int
+    wire: str
+    source: str
+    options: str
+
+    @property
+    def place(self) -> str:
+        """The wire, or the pin of the cell, that is changed."""
+        return self.wire or f"{self.cell}.{self.port}[{self.bit}]"
+
+    def __str__(self) -> str:
+        return f"{self.module}: {self.mode} {self.place}"
+
+    @classmethod
+    def parse(cls, line: str) -> Mutant:
+        """A line of Yosys's list, which has the number as well."""
+        words = shlex.split(line.replace("\\", "\\\\").replace("$", "\\$"))[1:]
+        options: dict[str, list[str]] = {}
+        at = 0
+        while at < len(words):
+            size = 4 if words[at] == "-ctrl" else 2
+            options.setdefault(words[at][1:], []).extend(words[at + 1 : at + size])
+            at += size
+        wire = options.get("wire", [""])[0].lstrip("\\")
+        bit = options.get("wirebit", ["0"])[0]
+        return cls(
+            number=int(options["ctrl"][2]),
+            module=options["module"][0].lstrip("\\"),
+            mode=options["mode"][0],
+            cell=options["cell"][0].lstrip("\\"),
+            port=options["port"][0].lstrip("\\"),
+            bit=int(options["portbit"][0]),
+            wire=f"{wire}[{bit}]" if wire else "",
+            source=" ".join(options.get("src", [])),
+            options=line.strip(),
+        )
+
+
+#: Of the networks: with these, every unit fires now and then, and not always: a wrong sum of any unit shows.
+_SEEDS = (18, 94)
+
+
+def designs() -> tuple[Design, ...]:
+    """The accelerators that get faults: every module of the generator is in one of them."""
+    two = random_image(
+        np.random.default_rng(_SEEDS[0]), inputs=3, units=(6, 5), classes=3, mode="mean", input_bits=5,
+        input_signed=True, table_bits=6, weight_bits=4, event_bits=8, max_steps=64,
+        threshold=(0.0, 0.1), extreme=True,
+    )  # fmt: skip
+    first, second = two.layers
+    second = replace(second, spec=replace(second.spec, reset="before"))
+    streams = random_image(
+        np.random.default_rng(_SEEDS[1]), inputs=4, units=(5, 7), classes=2, mode="every", input_bits=4,
+        input_signed=False, table_bits=5, weight_bits=6, event_bits=6, state_reset="output",
+        threshold=(0.0, 0.1), extreme=True,
+    )  # fmt: skip
+    return (
+        Design(
+            "two layers",
+            replace(two, name="two", layers=(first, second)),
+            AcceleratorConfig(lanes=(4, 3), update_lanes=1, readout_lanes=2, queue_depth=20),
+        ),
+        Design(
+            "three streams",
+            replace(streams, name="streams"),
+            AcceleratorConfig(lanes=(15, 8), update_lanes=2, readout_lanes=1, queue_depth=2, streams=3),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Mutated:
+    """A design with its faults: Verilog with a port that chooses one of them."""
+
+    design: Design
+    mutants: tuple[Mutant, ...]
+    text: str
+    original: str
+    sidecar: dict[str, Any]
+
+
+#: What is done to a design before it gets faults: what nothing depends on goes.
+PREPARATION = f"hierarchy -top {TOP}; proc; opt; wreduce; memory_collect; opt_clean"
+
+
+def mutate(
+    design: Design,
+    count: int,
+    *,
+    seed: int,
+    module: str | None = None,
+    console: Console,
+    log: Path | None = None,
+) -> Mutated:
+    """Plant `count` faults, spread over all modules, or in those below a path that holds `module`.
+
+    Raises
+    ------
+    EgretError
+        If no module is so called, or Yosys fails.
+    """
+    from amaranth.back import verilog
+
+    with tempfile.TemporaryDirectory(prefix="egret-mutate-") as name:
+        folder = Path(name)
+        with shown_stage(f"{design.name}: generation", console):
+            accelerator = Accelerator(design.image, design.config)
+            original = verilog.convert(accelerator, name=TOP, emit_src=False)
+            (folder / "design.v").write_text(original)
+        script = (
+            f"read_verilog design.v; {PREPARATION}; write_rtlil prepared.il; "
+            f"mutate -list {count} -seed {seed} -ctrl {SELECT} {SELECT_BITS} 1 -o list.txt"
+        )
+        if module is not None:
+            chosen = sorted(set(re.findall(rf"^module \\?(\S*{re.escape(module)}[^\s(]*)", original, re.M)))
+            if not chosen:
+                return Mutated(design, (), "", original, {})
+            share = -(-count // len(chosen))
+            lists = [
+                f"mutate -list {share} -seed {seed} -ctrl {SELECT} {SELECT_BITS} {1 + number * share} "
+                f"-module {name} -o list{number}.txt"
+                for number, name in enumerate(chosen)
+            ]
+            script = f"read_verilog design.v; {PREPARATION}; write_rtlil prepared.il; " + "; ".join(lists)
+        (folder / "list.ys").write_text(script.replace("; ", "\n") + "\n")
+
+        def yosys(script: str, title: str) -> None:
+            run_tool(
+                "yosys",
+                [script],
+                title=f"{design.name}: {title}",
+                log=log or folder / "yosys.log",
+                directory=folder,
+                console=console,
+            )
+
+        yosys("list.ys", "choice of faults")
+        paths = sorted(folder.glob("list*.txt"), key=lambda path: (len(path.name), path.name))
+        lines = [line for path in paths for line in path.read_text().splitlines() if line.strip()]
+        mutants = tuple(Mutant.parse(line) for line in lines)
+        (folder / "plant.ys").write_text(
+            "\n".join(["read_rtlil prepared.il", *lines, "write_verilog -noattr mutated.v", ""])
+        )
+        yosys("plant.ys", "planting of faults")
+        return Mutated(
+            design=design,
+            mutants=mutants,
+            text=(folder / "mutated.v").read_text(),
+            original=original,
+            sidecar=json.loads(json.dumps(describe(accelerator))),
+        )
+
+
+def chosen_counts(total: int, count: int) -> list[int]:
+    """How many of `total` faults each of `count` designs gets."""
+    if total < 1:
+        raise EgretError(f"mutants must be 1 or more, not {total}")
+    return [total // count + (number < total % count) for number in range(count)]

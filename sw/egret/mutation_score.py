@@ -1,0 +1,205 @@
+"""The mutation score: how many planted faults the bench catches, and what is known of the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from egret.build.tools import shown_stage
+from egret.mutation import Design, Mutant, chosen_counts, designs, mutate
+from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict
+from egret_sim.mutation.program import build_mutants
+from egru.errors import EgretError
+
+#: Faults that change nothing, each with its reason.
+EQUIVALENTS = Path(__file__).resolve().parent / "mutation_equivalents.toml"
+#: The share of faults, those that change nothing left out, that is to be caught.
+TARGET_PERCENT = 95.0
+
+
+@dataclass(frozen=True)
+class Equivalent:
+    """An entry of the list: faults of a module that change nothing. All but the reason are patterns."""
+
+    module: str
+    mode: str
+    place: str
+    reason: str
+    design: str = "*"
+
+    def covers(self, design: Design, mutant: Mutant) -> bool:
+        """Whether a fault is meant."""
+        pairs = (
+            (self.design, design.name),
+            (self.module, mutant.module),
+            (self.mode, mutant.mode),
+            (self.place, mutant.place),
+        )
+        # Brackets stand for themselves.
+        return all(fnmatchcase(name, pattern.replace("[", "[[]")) for pattern, name in pairs)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A fault of a design, what caught it, and, if nothing did, why it changes nothing."""
+
+    design: str
+    mutant: Mutant
+    verdict: Verdict | None
+    equivalent: str | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """All faults, judged."""
+
+    seed: int
+    faults: tuple[Judged, ...]
+
+    @property
+    def caught(self) -> int:
+        """Faults that the bench caught."""
+        return sum(fault.verdict is not None for fault in self.faults)
+
+    @property
+    def equivalent(self) -> tuple[Judged, ...]:
+        """Faults that change nothing."""
+        return tuple(fault for fault in self.faults if fault.equivalent)
+
+    @property
+    def survivors(self) -> tuple[Judged, ...]:
+        """Faults that were not caught, and of which it is not known that they change nothing."""
+        return tuple(fault for fault in self.faults if not fault.verdict and not fault.equivalent)
+
+    @property
+    def percent(self) -> float:
+        """Caught ones in per cent of those that change something."""
+        return 100 * self.caught / max(1, len(self.faults) - len(self.equivalent))
+
+    @property
+    def by_kind(self) -> dict[str, int]:
+        """How many each kind of check caught."""
+        found = Counter(fault.verdict.kind for fault in self.faults if fault.verdict)
+        return {kind: found[kind] for kind in VERDICTS}
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return {
+            "seed": self.seed,
+            "faults": len(self.faults),
+            "caught": self.caught,
+            "equivalent": len(self.equivalent),
+            "survived": len(self.survivors),
+            "percent": round(self.percent, 2),
+            "caught_by": self.by_kind,
+            "list": [
+                {
+                    "design": fault.design,
+                    "module": fault.mutant.module,
+                    "mode": fault.mutant.mode,
+                    "place": fault.mutant.place,
+                    "source": fault.mutant.source,
+                    "yosys": fault.mutant.options,
+                    "caught_by": fault.verdict.kind if fault.verdict else None,
+                    "run": fault.verdict.run if fault.verdict else None,
+                    "first_sign": fault.verdict.text if fault.verdict else None,
+                    "equivalent": fault.equivalent,
+                }
+                for fault in self.faults
+            ],
+        }
+
+
+def load_equivalents(path: Path = EQUIVALENTS) -> tuple[Equivalent, ...]:
+    """The list of faults that change nothing; EgretError if it is none."""
+    try:
+        entries = tomllib.loads(path.read_text())["fault"]
+        found = tuple(Equivalent(**entry) for entry in entries)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EgretError(f"{path} is no list of equivalent faults: {error}") from None
+    for entry in found:
+        if not entry.reason.strip():
+            raise EgretError(f"{path}: {entry.module}, {entry.place} must have a reason")
+    return found
+
+
+def run(
+    count: int,
+    *,
+    seed: int,
+    module: str | None = None,
+    jobs: int = 1,
+    console: Console,
+    chosen: Sequence[Design] | None = None,
+    equivalents: Sequence[Equivalent] | None = None,
+) -> Score:
+    """Plant faults in all designs, play all runs, and judge.
+
+    Parameters
+    ----------
+    count
+        Faults in all.
+    seed
+        Of the choice of faults, and of the vectors.
+    module
+        Only modules whose path holds this.
+    jobs
+        Simulations at once.
+    console
+        Where progress is shown.
+    chosen
+        The designs; by default those of :func:`egret.mutation.designs`.
+    equivalents
+        By default the list in :data:`EQUIVALENTS`.
+
+    Raises
+    ------
+    EgretError
+        If there is no such module, or a tool fails.
+    """
+    chosen = designs() if chosen is None else chosen
+    equivalents = load_equivalents() if equivalents is None else equivalents
+    faults: list[Judged] = []
+    for design, share in zip(chosen, chosen_counts(count, len(chosen)), strict=True):
+        if not share:
+            continue
+        mutated = mutate(design, share, seed=seed, module=module, console=console)
+        if not mutated.mutants:
+            continue
+        with shown_stage(f"{design.name}: building {len(mutated.mutants)} faults", console):
+            program = build_mutants(mutated.text, mutated.sidecar)
+        with shown_stage(f"{design.name}: runs without a fault", console):
+            campaign = Campaign(design.image, design.config, program, seed=seed)
+
+        def told(name: str, caught: int, design: Design = design, share: int = len(mutated.mutants)) -> None:
+            text = f"{design.name}: {caught} of {share} caught after run {name!r}"
+            console.print(text, highlight=False, soft_wrap=True)
+
+        verdicts = campaign.judge([m.number for m in mutated.mutants], jobs=jobs, progress=told)
+        for mutant in mutated.mutants:
+            verdict = verdicts[mutant.number]
+            reasons = (entry.reason for entry in equivalents if entry.covers(design, mutant))
+            faults.append(Judged(design.name, mutant, verdict, None if verdict else next(reasons, None)))
+    if not faults:
+        raise EgretError(f"no module's path holds {module!r}")
+    return Score(seed, tuple(faults))
+
+
+def save(score: Score, path: Path) -> None:
+    """Write the score as JSON, whole or not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(json.dumps(score.as_json(), indent=2) + "\n")
+        os.replace(partial, path)
+    except OSError as error:
+        raise EgretError(f"cannot write {path}: {error.strerror}") from None

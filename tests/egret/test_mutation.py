@@ -1,0 +1,140 @@
+"""Faults planted in a small design: which are caught, what is said of them, and how the score is counted."""
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from egret import mutation_score
+from egret.cli.main import main
+from egret.mutation import Design, Mutant, designs, mutate
+from egret.mutation_score import Equivalent, Judged, Score, load_equivalents
+from egret_hw.config import AcceleratorConfig
+from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict, vectors
+from egret_sim.mutation.program import build_mutants
+from egru.errors import EgretError
+from egru.integer import IntegerNetwork
+from egru.testing import random_image
+
+LINE = (
+    r"mutate -ctrl mutant 16 7 -mode cnot1 -module accelerator.layer0.gather -cell $procmux$17823 -port Y "
+    r"-portbit 4 -ctrlbit 6 -wire \$59 -wirebit 3 -src design.v:2055.14-2055.18 -src design.v:2778.9-2778.13"
+)
+
+
+def small_design() -> Design:
+    image = random_image(
+        np.random.default_rng(5), inputs=2, units=(3,), classes=2, mode="mean", input_bits=3, table_bits=4,
+        weight_bits=3, event_bits=4, max_steps=64, threshold=(0.0, 0.1), name="small",
+    )  # fmt: skip
+    return Design("small", image, AcceleratorConfig(lanes=2, readout_lanes=1, queue_depth=2))
+
+
+@pytest.fixture(scope="module")
+def small_score():
+    return mutation_score.run(
+        24, seed=2, console=Console(quiet=True), chosen=[small_design()], equivalents=[]
+    )
+
+
+def test_most_faults_of_a_small_design_are_caught_and_each_catch_names_its_sign(small_score):
+    assert len(small_score.faults) == 24
+    assert len({fault.mutant.module for fault in small_score.faults}) > 10
+    assert small_score.caught >= 14
+    for fault in small_score.faults:
+        if fault.verdict:
+            assert fault.verdict.kind in VERDICTS
+            assert fault.verdict.text
+    assert small_score.by_kind["scoreboard"] > 0
+    assert sum(small_score.by_kind.values()) == small_score.caught
+
+
+def test_the_program_without_a_fault_passes_and_a_fault_in_the_logits_does_not():
+    design = small_design()
+    mutated = mutate(design, 3, seed=1, module="readout.scan", console=Console(quiet=True))
+    assert all("readout.scan" in mutant.module for mutant in mutated.mutants)
+    campaign = Campaign(design.image, design.config, build_mutants(mutated.text, mutated.sidecar), seed=1)
+    numbers = [0, *(mutant.number for mutant in mutated.mutants)]
+    verdicts = campaign.judge(numbers)
+    assert verdicts[0] is None
+    assert any(verdict and "readout" in verdict.text for verdict in verdicts.values())
+
+
+def test_a_line_of_the_list_becomes_a_fault():
+    mutant = Mutant.parse(LINE)
+    assert (mutant.number, mutant.mode, mutant.cell, mutant.port) == (7, "cnot1", "$procmux$17823", "Y")
+    assert mutant.place == "$59[3]"
+    assert mutant.source == "design.v:2055.14-2055.18 design.v:2778.9-2778.13"
+    assert str(mutant) == "accelerator.layer0.gather: cnot1 $59[3]"
+
+
+def test_the_score_leaves_out_faults_that_change_nothing():
+    mutant = Mutant.parse(LINE)
+    caught = Judged("small", mutant, Verdict("scoreboard", "no stalls", "sequence 0"))
+    faults = (*[caught] * 3, Judged("small", mutant, None), Judged("small", mutant, None, "unreachable"))
+    score = Score(1, faults)
+    assert score.percent == 75.0
+    assert score.survivors == (faults[3],)
+    figures = score.as_json()
+    assert (figures["caught"], figures["equivalent"], figures["survived"]) == (3, 1, 1)
+    assert figures["list"][4]["equivalent"] == "unreachable"
+
+
+def test_an_entry_of_the_list_covers_the_faults_that_it_names_and_no_others():
+    design, mutant = small_design(), Mutant.parse(LINE)
+    assert Equivalent("accelerator.*.gather", "cnot?", "$59[3]", "why").covers(design, mutant)
+    assert not Equivalent("accelerator.*.gather", "cnot?", "$59[4]", "why").covers(design, mutant)
+    assert not Equivalent("accelerator.*.gather", "inv", "$59[3]", "why").covers(design, mutant)
+    assert not Equivalent("accelerator.*.gather", "*", "*", "why", design="large").covers(design, mutant)
+
+
+def test_every_entry_of_the_list_has_a_reason(tmp_path):
+    assert load_equivalents()
+    path = tmp_path / "list.toml"
+    path.write_text('[[fault]]\nmodule = "a"\nmode = "inv"\nplace = "b"\nreason = " "\n')
+    with pytest.raises(EgretError, match="a, b must have a reason"):
+        load_equivalents(path)
+    path.write_text('[[fault]]\nmodule = "a"\n')
+    with pytest.raises(EgretError, match="is no list of equivalent faults"):
+        load_equivalents(path)
+
+
+@pytest.mark.parametrize("design", designs(), ids=lambda design: design.name)
+def test_every_unit_of_the_designs_sometimes_fires_and_sometimes_does_not(design):
+    x = [x for chosen in vectors(design.image, 1) for x in chosen.sequences]
+    lengths = np.array([len(sequence) for sequence in x])
+    padded = np.zeros((lengths.max(), len(x), design.image.input.size), np.int64)
+    for number, sequence in enumerate(x):
+        padded[: len(sequence), number] = sequence
+    for events in IntegerNetwork(design.image).run(padded, lengths).events:
+        share = (events != 0).sum((0, 1)) / lengths.sum()
+        assert share.min() > 0.02
+        assert share.max() < 0.98
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--mutants", "0"], "mutants must be 1 or more, not 0"),
+        (["--mutants", "2", "--module", "nothing"], "no module's path holds 'nothing'"),
+    ],
+)
+def test_the_command_refuses_what_cannot_be_done(options, message, capsys):
+    assert main(["mutate", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("caught", "status"), [(20, 0), (18, 1)])
+def test_the_command_reports_the_score_and_fails_below_the_target(
+    caught, status, tmp_path, monkeypatch, capsys
+):
+    mutant = Mutant.parse(LINE)
+    faults = [Judged("small", mutant, Verdict("time-out", "no stalls", "stuck"))] * caught
+    faults += [Judged("small", mutant, None)] * (20 - caught)
+    monkeypatch.setattr(mutation_score, "run", lambda *args, **options: Score(1, tuple(faults)))
+    report = tmp_path / "out" / "mutation.json"
+    assert main(["mutate", "--report", str(report)]) == status
+    assert json.loads(report.read_text())["caught_by"]["time-out"] == caught
+    out = capsys.readouterr().out
+    assert out.count("survived: small, accelerator.layer0.gather: cnot1 $59[3]") == 20 - caught

@@ -1,0 +1,144 @@
+"""The quick proofs, the planted bugs that they must find, and what a failure says. `make formal` runs all."""
+
+import inspect
+import pkgutil
+from importlib import import_module
+
+import pytest
+from amaranth.hdl import Assert, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+import egret_hw
+from egret_hw.fifo import PassingFifo
+from egret_sim.formal.combinational import ready_reaches_valid
+from egret_sim.formal.planting import Edit, planted
+from egret_sim.formal.proof import Bounded, Induction, Proof, Twin
+from egret_sim.formal.proofs import PROOFS, find
+from egret_sim.formal.run import Verdict, prove
+from egret_sim.formal.streams import COMPONENTS
+from egru.errors import EgretError
+
+QUICK = [proof for proof in PROOFS if proof.quick]
+
+
+@pytest.fixture(autouse=True)
+def _files_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("EGRET_BUILD", str(tmp_path))
+
+
+@pytest.mark.parametrize("proof", QUICK, ids=lambda proof: proof.name)
+def test_a_quick_proof_holds_and_finds_the_bug_that_is_planted_in_its_twin(proof):
+    result = prove(proof)
+    assert result.problem is None
+    assert result.twin.trace is not None and result.twin.trace.stat().st_size > 0
+
+
+@pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: proof.name)
+def test_each_proof_and_its_twin_are_different_designs(proof):
+    assert proof.rtlil() != proof.twin_rtlil()
+
+
+def _counting(limit):
+    """A counter that reaches 3, and a claim that it stays below `limit`."""
+
+    def build(m: Module) -> None:
+        count = Signal(2)
+        m.d.sync += count.eq(count + 1)
+        m.d.comb += Assert(count < limit)
+
+    return build
+
+
+def test_a_claim_that_is_wrong_is_refuted_with_a_trace():
+    proof = Proof("wrong", "", "", Induction(6), _counting(3), Twin("it reaches 3", build=_counting(2)))
+    result = prove(proof)
+    assert result.outcome.verdict is Verdict.FAIL
+    assert str(result.outcome.trace) in result.problem
+    assert result.outcome.trace.is_file()
+
+
+def test_a_twin_that_is_not_refuted_is_a_problem():
+    proof = Proof("weak", "", "", Bounded(6), _counting(4), Twin("nothing is wrong", build=_counting(4)))
+    result = prove(proof)
+    assert result.outcome.verdict is Verdict.PASS
+    assert not result.good
+    assert "nothing is wrong" in result.problem
+
+
+def test_a_claim_that_only_holds_from_reset_is_called_not_inductive():
+    def build(m: Module) -> None:
+        count = Signal(3)  # stays at 0, but would go on from 4 to 7
+        with m.If(count[2]):
+            m.d.sync += count.eq(count + 1)
+        m.d.comb += Assert(count != 6)
+
+    result = prove(Proof("loose", "", "", Induction(1), build, Twin("it counts", build=_counting(1))))
+    assert result.outcome.verdict is Verdict.UNKNOWN
+    assert "not inductive" in result.problem
+
+
+def test_a_twin_whose_text_has_gone_from_the_source_says_so():
+    with pytest.raises(EgretError, match=r"'not there' must stand once in egret_hw\.fifo"):
+        with planted([Edit(PassingFifo, "not there", "")]):
+            pass
+
+
+def test_the_source_is_as_before_after_a_twin():
+    before = PassingFifo.elaborate
+    with planted([Edit(PassingFifo, "self.i.ready.eq(~taken[-1])", "self.i.ready.eq(1)")]):
+        assert PassingFifo.elaborate is not before
+    assert PassingFifo.elaborate is before
+
+
+def test_an_unknown_proof_is_refused():
+    with pytest.raises(EgretError, match="egret formal --list"):
+        find("nothing")
+
+
+def test_names_are_unique():
+    assert len({proof.name for proof in PROOFS}) == len(PROOFS)
+
+
+@pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.__name__)
+def test_valid_never_looks_at_ready(component):
+    assert ready_reaches_valid(COMPONENTS[component]()) == []
+
+
+class _Impolite(wiring.Component):
+    """Is valid only where it is waited for."""
+
+    i: In(stream.Signature(1))
+    o: Out(stream.Signature(1))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [
+            self.o.payload.eq(self.i.payload),
+            self.o.valid.eq(self.i.valid & self.o.ready),
+            self.i.ready.eq(self.o.ready),
+        ]
+        return m
+
+
+def test_a_valid_that_looks_at_ready_is_found():
+    assert ready_reaches_valid(_Impolite()) == ["o"]
+
+
+#: Components without a stream. A new component belongs here or into COMPONENTS.
+STREAMLESS = {
+    "Accumulator", "Counters", "MacArray", "Multiplier", "NeuronUpdate", "PairMultiplier", "Ram", "ResetGate",
+    "Rom", "Selector", "SpramMemory", "SumGather",
+}  # fmt: skip
+#: Queues that are PassingFifos of another name.
+NAMED = {"EventQueue", "RecurrentQueue"}
+
+
+def test_every_component_is_known_to_have_streams_or_none():
+    found = set()
+    for module in pkgutil.iter_modules(egret_hw.__path__, "egret_hw."):
+        for name, member in vars(import_module(module.name)).items():
+            own = inspect.isclass(member) and member.__module__ == module.name
+            if own and issubclass(member, wiring.Component):
+                found.add(name)
+    assert found == {component.__name__ for component in COMPONENTS} | STREAMLESS | NAMED
