@@ -30,7 +30,7 @@ struct ForwardSpace {
     bias = arena.take<T>(int64_t(panels) * 4 * P);
     theta = arena.take<T>(int64_t(panels) * P);
     c = arena.take<T>(panels * batch * P);
-    sums = arena.take<T>((block > 1 ? panels : layer.threads) * block * batch * 3 * P);
+    sums = arena.take<T>((block > 1 ? panels : layer.threads) * block * batch * 4 * P);
     gates = arena.take<T>(layer.after ? 0 : panels * batch * 3 * P);
     for (int k = 0; k < 2; k++) {
       index[k] = arena.take<int32_t>(batch * list);
@@ -71,7 +71,7 @@ class Forward {
       if (t % space.block == 0) {
         if (layer.sparse_input) list_inputs(t);
         if (space.block > 1)
-          for (int p = first; p < last; p++) add_inputs(t, p, space.sums + p * space.block * batch * 3 * P);
+          for (int p = first; p < last; p++) add_inputs(t, p, space.sums + p * space.block * batch * 4 * P);
       }
       int32_t* count = space.count[t & 1] + me * batch;
       for (int64_t b = 0; b < batch; b++) count[b] = 0;
@@ -113,13 +113,13 @@ class Forward {
       }
       if (listed()) {
         for (int64_t b = 0; b < batch; b++)
-          for (int u = 0; u < lanes(p); u++) add_event(1, b, p, u, y0[b * units + p * P + u]);
+          for (int u = 0; u < lanes(p); u++)
+            if (const T value = y0[b * units + p * P + u]; value != T(0)) add_event(1, b, p, u, value);
       }
     }
   }
 
   void add_event(int parity, int64_t b, int p, int u, T value) {
-    if (value == T(0)) return;
     const int64_t at = b * space.list + first * P + space.count[parity][me * batch + b]++;
     space.index[parity][at] = p * P + u;
     space.value[parity][at] = value;
@@ -148,7 +148,7 @@ class Forward {
     return (layer.steps - t < space.block ? layer.steps - t : space.block) * batch;
   }
 
-  // Biases and input products of a panel, from step t on: rows x (z, r, a_g).
+  // Biases and input products of a panel, from step t on: rows x (z, r, a_g, room for q).
   void add_inputs(int64_t t, int p, T* sums) {
     const T *weight = space.input + p * inputs * 3 * P, *bias = space.bias + p * 4 * P;
     const int64_t rows = rows_from(t);
@@ -159,7 +159,7 @@ class Forward {
         const int64_t place = me * space.block * batch + n;
         add_rows<6>(acc, weight, space.x_index + place * inputs, space.x_value + place * inputs,
                     space.x_count[place]);
-        for (int v = 0; v < 6; v++) store<T>(sums + n * 3 * P + v * W, acc[v]);
+        for (int v = 0; v < 6; v++) store<T>(sums + n * 4 * P + v * W, acc[v]);
       }
       return;
     }
@@ -174,7 +174,7 @@ class Forward {
 #pragma GCC unroll 8
       for (int i = 0; i < M; i++)
 #pragma GCC unroll 8
-        for (int v = 0; v < 6; v++) store<T>(sums + (n + i) * 3 * P + v * W, acc[i][v]);
+        for (int v = 0; v < 6; v++) store<T>(sums + (n + i) * 4 * P + v * W, acc[i][v]);
     });
   }
 
@@ -197,47 +197,59 @@ class Forward {
     }
   }
 
-  const T* sums_of(int64_t t, int p) {
-    if (space.block > 1) return space.sums + (p * space.block + t % space.block) * batch * 3 * P;
-    T* sums = space.sums + me * batch * 3 * P;
+  T* sums_of(int64_t t, int p) {
+    if (space.block > 1) return space.sums + (p * space.block + t % space.block) * batch * 4 * P;
+    T* sums = space.sums + me * batch * 4 * P;
     add_inputs(t, p, sums);
     return sums;
   }
 
+  // Products of all sequences first, gates after them: the gates of one sequence are a long chain of
+  // operations, and those of several overlap when nothing lies between them.
   void step_after(int64_t t, int p) {
-    const T *sums = sums_of(t, p), *weight = packed(p), *bias = space.bias + (p * 4 + 3) * P;
+    T* sums = sums_of(t, p);
+    const T *weight = packed(p), *bias = space.bias + (p * 4 + 3) * P;
     const int before = int(t + 1) & 1;
     if (layer.skip_silent) {
       for (int64_t b = 0; b < batch; b++) {
-        if (ended(t, b)) {
-          silence(t, b, p);
-          continue;
-        }
-        V<T> acc[6] = {load<T>(sums + b * 3 * P), load<T>(sums + b * 3 * P + W), load<T>(sums + b * 3 * P + 2 * W),
-                       load<T>(sums + b * 3 * P + 3 * W), load<T>(bias), load<T>(bias + W)};
-        add_events<6>(acc, before, b, weight, space.value[before]);
-        update_after(t, b, p, acc, sums + b * 3 * P + 2 * P);
+        if (ended(t, b)) continue;
+        V<T> acc[1][6];
+        load_sums<1>(acc, sums + b * 4 * P, bias);
+        add_events<6>(acc[0], before, b, weight, space.value[before]);
+        store_sums<1>(acc, sums + b * 4 * P);
       }
-      return;
+    } else {
+      const T* previous = y_before(t);
+      for_tiles<tile_rows(6)>(int(batch), [&](auto m, int b) __attribute__((always_inline)) {
+        constexpr int M = decltype(m)::value;
+        V<T> acc[M][6];
+        load_sums<M>(acc, sums + b * 4 * P, bias);
+        multiply<T, M, 6, 0>(acc, units, previous + b * units, units, 1, weight, 3 * P, nullptr, 0);
+        store_sums<M>(acc, sums + b * 4 * P);
+      });
     }
-    const T* previous = y_before(t);
-    for_tiles<tile_rows(6)>(int(batch), [&](auto m, int b) __attribute__((always_inline)) {
-      constexpr int M = decltype(m)::value;
-      V<T> acc[M][6];
+    for (int64_t b = 0; b < batch; b++) {
+      if (ended(t, b))
+        silence(t, b, p);
+      else
+        update_after(t, b, p, sums + b * 4 * P);
+    }
+  }
+
+  // Rows of sums hold z, r, a_g and q; the accumulators z, r and q.
+  template <int M>
+  static inline void load_sums(V<T> (&acc)[M][6], const T* sums, const T* bias) {
 #pragma GCC unroll 8
-      for (int i = 0; i < M; i++)
+    for (int i = 0; i < M; i++)
 #pragma GCC unroll 8
-        for (int v = 0; v < 6; v++)
-          acc[i][v] = v < 4 ? load<T>(sums + (b + i) * 3 * P + v * W) : load<T>(bias + (v - 4) * W);
-      multiply<T, M, 6, 0>(acc, units, previous + b * units, units, 1, weight, 3 * P, nullptr, 0);
+      for (int v = 0; v < 6; v++) acc[i][v] = load<T>(v < 4 ? sums + i * 4 * P + v * W : bias + (v - 4) * W);
+  }
+  template <int M>
+  static inline void store_sums(const V<T> (&acc)[M][6], T* sums) {
 #pragma GCC unroll 8
-      for (int i = 0; i < M; i++) {
-        if (ended(t, b + i))
-          silence(t, b + i, p);
-        else
-          update_after(t, b + i, p, acc[i], sums + (b + i) * 3 * P + 2 * P);
-      }
-    });
+    for (int i = 0; i < M; i++)
+#pragma GCC unroll 8
+      for (int v = 0; v < 6; v++) store<T>(sums + i * 4 * P + (v < 4 ? v : v + 2) * W, acc[i][v]);
   }
 
   // reset="before": the candidates' products are of r * y, so all r come first.
@@ -249,10 +261,10 @@ class Forward {
       for (int64_t b = 0; b < batch; b++) {
         if (ended(t, b)) continue;
         V<T> acc[4];
-        for (int v = 0; v < 4; v++) acc[v] = load<T>(sums + b * 3 * P + v * W);
+        for (int v = 0; v < 4; v++) acc[v] = load<T>(sums + b * 4 * P + v * W);
         add_events<4>(acc, before, b, weight, space.value[before]);
         for (int v = 0; v < 4; v++) store<T>(gates + b * 3 * P + v * W, sigmoid<T>(acc[v]));
-        for (int v = 4; v < 6; v++) store<T>(gates + b * 3 * P + v * W, load<T>(sums + b * 3 * P + v * W));
+        for (int v = 4; v < 6; v++) store<T>(gates + b * 3 * P + v * W, load<T>(sums + b * 4 * P + v * W));
       }
     }
     for (int64_t b = 0; b < batch; b++) {
@@ -297,13 +309,14 @@ class Forward {
     return static_cast<T*>(layer.kept) + ((t * batch + b) * space.panels + p) * fields * P;
   }
 
-  inline void update_after(int64_t t, int64_t b, int p, const V<T> (&acc)[6], const T* a_g) {
+  inline void update_after(int64_t t, int64_t b, int p, const T* sums) {
     T* kept = kept_at(t, b, p, 5);
     uint32_t fired = 0;
 #pragma GCC unroll 2
     for (int v = 0; v < 2; v++) {
-      const V<T> z = sigmoid<T>(acc[v]), r = sigmoid<T>(acc[2 + v]), q = acc[4 + v];
-      const V<T> g = tanh<T>(load<T>(a_g + v * W) + r * q);
+      const V<T> z = sigmoid<T>(load<T>(sums + v * W)), r = sigmoid<T>(load<T>(sums + P + v * W));
+      const V<T> q = load<T>(sums + 3 * P + v * W);
+      const V<T> g = tanh<T>(load<T>(sums + 2 * P + v * W) + r * q);
       const V<T> potential = fire(t, b, p, v, z, g, fired);
       if (kept) {
         store<T>(kept + v * W, z);

@@ -111,13 +111,25 @@ struct Expm1<double> {
   static constexpr int shift = 52, bias = 1023, terms = 14;
 };
 
+constexpr double factorial(int k) { return k < 2 ? 1.0 : k * factorial(k - 1); }
+
+// x within -limit..limit; a NaN stays one.
+template <class T>
+inline V<T> clamp(V<T> x, T limit) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm512_max_ps(_mm512_set1_ps(-limit), _mm512_min_ps(_mm512_set1_ps(limit), (__m512)x));
+#endif
+  x = select<T>(x > limit, splat<T>(limit), x);
+  return select<T>(x < -limit, splat<T>(-limit), x);
+}
+
 // exp(x) - 1: with x = n ln 2 + r, it is 2^n p + (2^n - 1) where p = exp(r) - 1 is a Taylor polynomial,
 // |r| <= ln 2 / 2. A NaN stays one.
 template <class T>
 inline V<T> expm1(V<T> x) {
   using C = Expm1<T>;
-  x = select<T>(x > C::limit, splat<T>(C::limit), x);
-  x = select<T>(x < -C::limit, splat<T>(-C::limit), x);
+  x = clamp<T>(x, C::limit);
   V<T> shifted = x * T(1.442695040888963407) + C::magic;
   V<T> n = shifted - C::magic;
   Mask<T> bits;
@@ -126,20 +138,33 @@ inline V<T> expm1(V<T> x) {
   V<T> power;
   std::memcpy(&power, &bits, sizeof power);
   V<T> r = x - n * C::ln2_high - n * C::ln2_low;
-  V<T> p = splat<T>(T(1));
+  V<T> p = splat<T>(T(1.0 / factorial(C::terms)));
 #pragma GCC unroll 16
-  for (int k = C::terms; k > 1; k--) p = p * r * T(1.0 / k) + T(1);
+  for (int k = C::terms - 1; k > 0; k--) p = p * r + T(1.0 / factorial(k));
   return power * (p * r) + (power - T(1));
+}
+
+// 1 / x for x from 1 to 2^127, to within one unit in the last place.
+template <class T>
+inline V<T> reciprocal(V<T> x) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    // A division takes as long as ten multiplications; a table entry and one step of Newton's rule do not.
+    const V<T> near = (V<T>)_mm512_rcp14_ps((__m512)x);
+    return near + near * (T(1) - x * near);
+  }
+#endif
+  return T(1) / x;
 }
 
 template <class T>
 inline V<T> sigmoid(V<T> x) {
-  return T(1) / (expm1<T>(-x) + T(2));
+  return reciprocal<T>(expm1<T>(-x) + T(2));
 }
 template <class T>
 inline V<T> tanh(V<T> x) {
   V<T> e = expm1<T>(x + x);
-  return e / (e + T(2));
+  return e * reciprocal<T>(e + T(2));
 }
 
 }  // namespace egru
