@@ -4,6 +4,7 @@
 // multiplies the dq of all units by the columns of its own. Weight gradients are added once per block of
 // steps. Sums are formed in the same order whatever the number of threads.
 #pragma once
+#include <algorithm>
 #include <limits>
 #include "layer.h"
 #include "team.h"
@@ -12,7 +13,6 @@
 namespace egru {
 
 constexpr int64_t block_rows = 512;  // rows (steps x sequences) of dq at a time: they stay in the cache
-constexpr double dense_share = 0.4;  // above this share of needed units the full product is faster
 
 // Rows of dq to add for each of some sources, with their factors.
 template <class T>
@@ -35,7 +35,7 @@ struct BackwardSpace {
   static constexpr int P = panel<T>;
   T *columns, *input_columns, *dq, *da_g, *carry_y, *carry_c, *u, *sums, *theta, *grad_hh, *grad_ih, *y_dense;
   RowLists<T> events, inputs;
-  int32_t *need, *need_count;
+  int32_t *need, *need_count, *full;
   int panels, input_panels, block;
   int64_t rows;
 
@@ -61,11 +61,12 @@ struct BackwardSpace {
     theta = arena.take<T>(padded);
     grad_hh = arena.take<T>(padded * 3 * layer.units);
     grad_ih = arena.take<T>(padded * 3 * layer.inputs);
-    y_dense = arena.take<T>(layer.skip_silent ? 0 : rows * padded);
-    if (layer.skip_silent) events.lay_out(arena, padded, rows, !layer.after);
+    y_dense = arena.take<T>(layer.skip == always ? 0 : rows * padded);
+    if (layer.skip != never) events.lay_out(arena, padded, rows, !layer.after);
     if (layer.sparse_input) inputs.lay_out(arena, layer.inputs, rows, false);
     need = arena.take<int32_t>(padded * batch);
     need_count = arena.take<int32_t>(padded);
+    full = arena.take<int32_t>(panels);
   }
 };
 
@@ -79,7 +80,8 @@ class Backward {
   const int64_t batch, units, inputs;
   const int first, last;
   const T gamma, eps;
-  const T *x, *c0, *y0, *kept;
+  const T *x, *c0, *y0;
+  const Kept<T> kept;
   enum Sum { THETA, Z, R, Q, A };
 
   // What a unit was at the end of a step.
@@ -94,7 +96,7 @@ class Backward {
         units(layer.units), inputs(layer.inputs), first(team.begin(space.panels, me)),
         last(team.begin(space.panels, me + 1)), gamma(T(layer.gamma)), eps(T(layer.eps)),
         x(static_cast<const T*>(layer.x)), c0(static_cast<const T*>(layer.c0)),
-        y0(static_cast<const T*>(layer.y0)), kept(static_cast<const T*>(layer.kept)) {}
+        y0(static_cast<const T*>(layer.y0)), kept(layer) {}
 
   void run() {
     prepare();
@@ -119,7 +121,11 @@ class Backward {
               through_columns<0, 2>(p, row, space.carry_y);
           }
         }
-        if (layer.grad_x) input_gradient(t, row);
+      }
+      if (layer.grad_x) {
+        constexpr int64_t strip = 64;
+        for (int64_t n = 0; n < (stop - start) * batch; n += strip)
+          input_gradient(start * batch + n, n, std::min(strip, (stop - start) * batch - n));
       }
       add_weight_gradients(start, (stop - start) * batch);
       team.wait();  // the next block writes dq
@@ -129,7 +135,6 @@ class Backward {
 
  private:
   bool ended(int64_t t, int64_t b) const { return layer.lengths && t >= layer.lengths[b]; }
-  int fields() const { return layer.after ? 5 : 4; }
   T* dq_at(int p, int64_t row) const { return space.dq + (p * space.rows + row) * 3 * P; }
   const T* da_g_at(int p, int64_t row) const {
     return layer.after ? space.da_g + (p * space.rows + row) * P : dq_at(p, row) + 2 * P;
@@ -174,7 +179,7 @@ class Backward {
   }
 
   void clear_lists() {
-    if (layer.skip_silent)
+    if (layer.skip != never)
       for (int64_t j = int64_t(first) * P; j < int64_t(last) * P; j++) space.events.count[j] = 0;
   }
 
@@ -195,8 +200,7 @@ class Backward {
       return {load_some<T>(c0 + at, count), load_some<T>(y0 + at, count), ~Mask<T>{}};
     }
     const V<T> theta = load<T>(space.theta + unit);
-    const int n = fields();
-    const V<T> potential = load<T>(kept + (((t - 1) * batch + b) * space.panels + p) * n * P + (n - 1) * P + v * W);
+    const V<T> potential = load<T>(kept.potential(t - 1, b, p) + v * W);
     const Mask<T> fired = potential > theta;
     return {layer.threshold_reset ? select<T>(fired, potential - theta, potential) : potential,
             select<T>(fired, potential, V<T>{}), fired | (surrogate(potential - theta) > T(0))};
@@ -216,7 +220,7 @@ class Backward {
       for (int v = 0; v < 2; v++) sums[k][v] = V<T>{};
     uint32_t needed[needs_at_once];
     int64_t total = 0;
-    const int n = fields();
+    const double most = dense_share(layer) * double(batch * P);
     int32_t* counts = space.need_count + int64_t(p) * P;
     for (int u = 0; u < P; u++) counts[u] = 0;
     for (int64_t group = 0; group < batch; group += needs_at_once) {
@@ -228,17 +232,24 @@ class Backward {
         if (ended(t, b)) {
           std::memset(dq, 0, 3 * P * sizeof(T));
           if (layer.after) std::memset(da_g, 0, P * sizeof(T));
-          if (!layer.skip_silent) std::memset(space.y_dense + (p * space.rows + row + b) * P, 0, P * sizeof(T));
+          if (layer.skip == never) std::memset(space.y_dense + (p * space.rows + row + b) * P, 0, P * sizeof(T));
           continue;
         }
         const bool is_last = t == (layer.lengths ? layer.lengths[b] : layer.steps) - 1;
+        if (layer.grad_y && t > 0) {
+          // Its rows are too far apart for the processor to guess the next one.
+          const T* ahead = static_cast<const T*>(layer.grad_y) + (t - 1) * layer.grad_y_step +
+                           b * layer.grad_y_sequence + int64_t(p) * P;
+          __builtin_prefetch(ahead, 0, 2);
+          __builtin_prefetch(ahead + W, 0, 2);
+        }
         uint32_t fired = 0;
         T events[P];
         for (int v = 0; v < 2; v++) {
           const int64_t unit = int64_t(p) * P + v * W;
-          const T* values = kept + ((t * batch + b) * space.panels + p) * n * P + v * W;
+          const T* values = kept.value(t, b, p) + v * W;
           const V<T> z = load<T>(values), r = load<T>(values + P), g = load<T>(values + 2 * P);
-          const V<T> potential = load<T>(values + (n - 1) * P), theta = load<T>(space.theta + unit);
+          const V<T> potential = load<T>(kept.potential(t, b, p) + v * W), theta = load<T>(space.theta + unit);
           const Before was = before(t, b, p, v);
           T *carry_y = space.carry_y + (p * batch + b) * P + v * W,
             *carry_c = space.carry_c + (p * batch + b) * P + v * W;
@@ -282,12 +293,12 @@ class Backward {
         total += __builtin_popcount(needed[b - group]);
         note_events(t, p, row + b, fired, events);
       }
-      if (total <= dense_share * double(batch) * P && layer.skip_silent) {
+      if (double(total) <= most) {
         for (int64_t b = group; b < end; b++)
           for_bits(needed[b - group], [&](int u) { space.need[(int64_t(p) * P + u) * batch + counts[u]++] = int32_t(b); });
       }
     }
-    if (total > dense_share * double(batch) * P || !layer.skip_silent || t == 0) counts[0] = -1;  // all of them
+    if (double(total) > most || t == 0) counts[0] = -1;  // all of them
     for (int k = 0; k < 5; k++)
       for (int v = 0; v < 2; v++) {
         T* to = sum_at(p, Sum(k)) + v * W;
@@ -298,11 +309,11 @@ class Backward {
   static constexpr int needs_at_once = 256;
 
   void note_events(int64_t t, int p, int64_t row, uint32_t fired, const T* values) {
-    if (!layer.skip_silent) {
+    if (layer.skip == never) {
       std::memcpy(space.y_dense + (p * space.rows + row) * P, values, P * sizeof(T));
       return;
     }
-    const T* gates = kept + ((t * batch + row % batch) * space.panels + p) * fields() * P;
+    const T* gates = kept.value(t, row % batch, p);
     for_bits(fired, [&](int u) {
       const int64_t unit = int64_t(p) * P + u, at = unit * space.rows + space.events.count[unit]++;
       space.events.row[at] = int32_t(row);
@@ -318,7 +329,7 @@ class Backward {
       T* dq = dq_at(p, row + b) + P;
       if (ended(t, b)) continue;
       for (int v = 0; v < 2; v++) {
-        const V<T> r = load<T>(kept + ((t * batch + b) * space.panels + p) * 4 * P + P + v * W);
+        const V<T> r = load<T>(kept.value(t, b, p) + P + v * W);
         const V<T> u = load<T>(space.u + (p * batch + b) * P + v * W);
         T* carry = space.carry_y + (p * batch + b) * P + v * W;
         const V<T> dr = u * before(t, b, p, v).y * r * (T(1) - r);
@@ -366,9 +377,12 @@ class Backward {
   template <int G0, int G1, int M>
   inline void dots(int64_t unit, int64_t row, const int32_t* sequences, T* to) const {
     const T* column = static_cast<const T*>(layer.packed) + unit * 3 * P;
-    V<T> acc[2][M];
+    constexpr int A = M == 1 ? 6 : M == 2 ? 3 : 2;  // enough sums side by side for additions to overlap
+    V<T> acc[A][M];
 #pragma GCC unroll 8
-    for (int m = 0; m < M; m++) acc[0][m] = acc[1][m] = V<T>{};
+    for (int k = 0; k < A; k++)
+#pragma GCC unroll 8
+      for (int m = 0; m < M; m++) acc[k][m] = V<T>{};
     for (int q = 0; q < space.panels; q++) {
       const T* weights = column + q * units * 3 * P;
       const T* dq = dq_at(q, row);
@@ -376,11 +390,15 @@ class Backward {
       for (int v = 2 * G0; v < 2 * G1; v++) {
         const V<T> weight = load<T>(weights + v * W);
 #pragma GCC unroll 8
-        for (int m = 0; m < M; m++) acc[v & 1][m] += weight * load<T>(dq + sequences[m] * 3 * P + v * W);
+        for (int m = 0; m < M; m++) acc[v % A][m] += weight * load<T>(dq + sequences[m] * 3 * P + v * W);
       }
     }
 #pragma GCC unroll 8
-    for (int m = 0; m < M; m++) to[sequences[m] * P] += sum<T>(acc[0][m] + acc[1][m]);
+    for (int m = 0; m < M; m++) {
+#pragma GCC unroll 8
+      for (int k = 1; k < A; k++) acc[0][m] += acc[k][m];
+      to[sequences[m] * P] += sum<T>(acc[0][m]);
+    }
   }
 
   template <int M>
@@ -400,11 +418,12 @@ class Backward {
     }
   }
 
-  void input_gradient(int64_t t, int64_t row) {
+  // Gradient on `rows` rows of x from `first_row` on, from dq's rows from `row` on.
+  void input_gradient(int64_t first_row, int64_t row, int64_t rows) {
     for (int p = team.begin(space.input_panels, me); p < team.begin(space.input_panels, me + 1); p++) {
       const T* columns = space.input_columns + int64_t(p) * P * 3 * space.panels * P;
       const int count = int(inputs - int64_t(p) * P);
-      for_tiles<tile_rows(2)>(int(batch), [&](auto m, int b) __attribute__((always_inline)) {
+      for_tiles<tile_rows(2)>(int(rows), [&](auto m, int b) __attribute__((always_inline)) {
         constexpr int M = decltype(m)::value;
         V<T> acc[M][2];
 #pragma GCC unroll 8
@@ -414,7 +433,7 @@ class Backward {
           multiply<T, M, 2, 0>(acc, P, da_g_at(q, row + b), da_g_step(), 1, columns + (q * 3 + 2) * P * P, P,
                                nullptr, 0);
         }
-        T* to = static_cast<T*>(layer.grad_x) + (t * batch + b) * inputs + int64_t(p) * P;
+        T* to = static_cast<T*>(layer.grad_x) + (first_row + b) * inputs + int64_t(p) * P;
 #pragma GCC unroll 8
         for (int i = 0; i < M; i++) {
           store_some<T>(to + i * inputs, acc[i][0], count);
@@ -426,17 +445,17 @@ class Backward {
 
   // Weight gradients of the first `rows` rows of dq, which belong to steps from `start` on.
   void add_weight_gradients(int64_t start, int64_t rows) {
-    const int64_t from = int64_t(first) * P, to = int64_t(last) * P < units ? int64_t(last) * P : units;
-    if (layer.skip_silent) {
-      for (int q = 0; q < space.panels; q++)
-        add_listed(space.events, from, to, q, dq_at(q, 0) + 2 * P, 3 * P, space.grad_hh + q * units * 3 * P);
-    } else {
-      for (int q = 0; q < space.panels; q++)
-        for (int p = first; p < last; p++) {
-          const int64_t count = units - int64_t(p) * P < P ? units - int64_t(p) * P : P;
-          add_dense(space.y_dense + p * space.rows * P, P, count, rows, q, dq_at(q, 0) + 2 * P, 3 * P,
-                    space.grad_hh + (q * units + int64_t(p) * P) * 3 * P);
-        }
+    for (int p = first; p < last; p++) space.full[p] = mostly_active(p, rows);
+    for (int q = 0; q < space.panels; q++) {  // outside: a panel of dq stays in the cache for all sources
+      const T* third = dq_at(q, 0) + 2 * P;
+      T* gradient = space.grad_hh + q * units * 3 * P;
+      for (int p = first; p < last; p++) {
+        const int64_t from = int64_t(p) * P, to = std::min(from + P, units);
+        if (space.full[p])
+          add_dense(space.y_dense + p * space.rows * P, P, to - from, rows, q, third, 3 * P, gradient + from * 3 * P);
+        else
+          add_listed(space.events, from, to, q, third, 3 * P, gradient);
+      }
     }
     const T* block = x + start * batch * inputs;
     if (layer.sparse_input) {
@@ -448,6 +467,23 @@ class Backward {
       for (int q = first; q < last; q++)
         add_dense(block, inputs, inputs, rows, q, da_g_at(q, 0), da_g_step(), space.grad_ih + q * inputs * 3 * P);
     }
+  }
+
+  // Whether the full product is to be used for the sources of a panel; if so, their events are made dense.
+  bool mostly_active(int p, int64_t rows) {
+    if (layer.skip == never) return true;
+    if (!layer.after || layer.skip == always) return false;
+    int64_t total = 0;
+    for (int u = 0; u < P; u++) total += space.events.count[int64_t(p) * P + u];
+    if (double(total) <= 0.4 * double(rows * P)) return false;
+    T* dense = space.y_dense + p * space.rows * P;
+    std::memset(dense, 0, rows * P * sizeof(T));
+    for (int u = 0; u < P; u++) {
+      const int64_t unit = int64_t(p) * P + u;
+      for (int64_t at = unit * space.rows; at < unit * space.rows + space.events.count[unit]; at++)
+        dense[space.events.row[at] * P + u] = space.events.value[at];
+    }
+    return true;
   }
 
   void list_inputs(const T* block, int64_t rows, int64_t begin, int64_t end) {

@@ -56,13 +56,14 @@ class Forward {
   const int first, last;  // the panels of this thread
   const T *x, *y0;
   T* const y;
+  const Kept<T> kept;
 
  public:
   Forward(const Layer& layer, Team& team, int me)
       : layer(layer), team(team), me(me), space(layer, Arena(layer.workspace)), batch(layer.batch),
         units(layer.units), inputs(layer.inputs), first(team.begin(space.panels, me)),
         last(team.begin(space.panels, me + 1)), x(static_cast<const T*>(layer.x)),
-        y0(static_cast<const T*>(layer.y0)), y(static_cast<T*>(layer.y)) {}
+        y0(static_cast<const T*>(layer.y0)), y(static_cast<T*>(layer.y)), kept(layer) {}
 
   void run() {
     prepare();
@@ -75,10 +76,13 @@ class Forward {
       }
       int32_t* count = space.count[t & 1] + me * batch;
       for (int64_t b = 0; b < batch; b++) count[b] = 0;
-      if (layer.after)
-        for (int p = first; p < last; p++) step_after(t, p);
-      else
+      if (layer.after) {
+        const bool sparse = double(events_before(t)) <= dense_share(layer) * double(batch * units);
+        for (int p = first; p < last; p++) step_after(t, p, sparse);
+      }
+      else {
         step_before(t);
+      }
       team.wait();
     }
     finish();
@@ -86,7 +90,7 @@ class Forward {
 
  private:
   bool ended(int64_t t, int64_t b) const { return layer.lengths && t >= layer.lengths[b]; }
-  bool listed() const { return layer.skip_silent || !layer.after; }
+  bool listed() const { return layer.skip != never || !layer.after; }
   int lanes(int p) const { return int(units - int64_t(p) * P < P ? units - int64_t(p) * P : P); }
   T* packed(int p) const { return static_cast<T*>(layer.packed) + p * units * 3 * P; }
   const T* y_before(int64_t t) const { return t ? y + (t - 1) * batch * units : y0; }
@@ -197,6 +201,12 @@ class Forward {
     }
   }
 
+  int64_t events_before(int64_t t) const {
+    int64_t total = 0;
+    for (int64_t k = 0; k < team.size * batch; k++) total += space.count[(t + 1) & 1][k];
+    return total;
+  }
+
   T* sums_of(int64_t t, int p) {
     if (space.block > 1) return space.sums + (p * space.block + t % space.block) * batch * 4 * P;
     T* sums = space.sums + me * batch * 4 * P;
@@ -206,11 +216,11 @@ class Forward {
 
   // Products of all sequences first, gates after them: the gates of one sequence are a long chain of
   // operations, and those of several overlap when nothing lies between them.
-  void step_after(int64_t t, int p) {
+  void step_after(int64_t t, int p, bool sparse) {
     T* sums = sums_of(t, p);
     const T *weight = packed(p), *bias = space.bias + (p * 4 + 3) * P;
     const int before = int(t + 1) & 1;
-    if (layer.skip_silent) {
+    if (sparse) {
       for (int64_t b = 0; b < batch; b++) {
         if (ended(t, b)) continue;
         V<T> acc[1][6];
@@ -286,31 +296,19 @@ class Forward {
         V<T> acc[2] = {load<T>(bias), load<T>(bias + W)};
         add_events<2>(acc, before, b, weight, space.gated);
         const T* gates = space.gates + (p * batch + b) * 3 * P;
-        T* kept = kept_at(t, b, p, 4);
         uint32_t fired = 0;
         for (int v = 0; v < 2; v++) {
           const V<T> z = load<T>(gates + v * W), r = load<T>(gates + P + v * W);
           const V<T> g = tanh<T>(load<T>(gates + 2 * P + v * W) + acc[v]);
           const V<T> potential = fire(t, b, p, v, z, g, fired);
-          if (kept) {
-            store<T>(kept + v * W, z);
-            store<T>(kept + P + v * W, r);
-            store<T>(kept + 2 * P + v * W, g);
-            store<T>(kept + 3 * P + v * W, potential);
-          }
+          if (kept.values) keep(t, b, p, v, z, r, g, potential);
         }
         list_fired(t, b, p, fired);
       }
     }
   }
 
-  T* kept_at(int64_t t, int64_t b, int p, int fields) const {
-    if (!layer.kept) return nullptr;
-    return static_cast<T*>(layer.kept) + ((t * batch + b) * space.panels + p) * fields * P;
-  }
-
   inline void update_after(int64_t t, int64_t b, int p, const T* sums) {
-    T* kept = kept_at(t, b, p, 5);
     uint32_t fired = 0;
 #pragma GCC unroll 2
     for (int v = 0; v < 2; v++) {
@@ -318,15 +316,20 @@ class Forward {
       const V<T> q = load<T>(sums + 3 * P + v * W);
       const V<T> g = tanh<T>(load<T>(sums + 2 * P + v * W) + r * q);
       const V<T> potential = fire(t, b, p, v, z, g, fired);
-      if (kept) {
-        store<T>(kept + v * W, z);
-        store<T>(kept + P + v * W, r);
-        store<T>(kept + 2 * P + v * W, g);
-        store<T>(kept + 3 * P + v * W, q);
-        store<T>(kept + 4 * P + v * W, potential);
+      if (kept.values) {
+        keep(t, b, p, v, z, r, g, potential);
+        store<T>(kept.value(t, b, p) + 3 * P + v * W, q);
       }
     }
     list_fired(t, b, p, fired);
+  }
+
+  inline void keep(int64_t t, int64_t b, int p, int v, V<T> z, V<T> r, V<T> g, V<T> potential) {
+    T* to = kept.value(t, b, p) + v * W;
+    store<T>(to, z);
+    store<T>(to + P, r);
+    store<T>(to + 2 * P, g);
+    store<T>(kept.potential(t, b, p) + v * W, potential);
   }
 
   // State, threshold and event of one vector of units; returns the potential before the reset.

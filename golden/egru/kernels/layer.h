@@ -5,10 +5,13 @@
 
 namespace egru {
 
+// When silent units are skipped: where that is faster; or never or always, to measure what it is worth.
+enum Skip { never = 0, always = 1, adaptive = 2 };
+
 struct Layer {
   int64_t steps, batch, inputs, units, threads;
   int64_t after, threshold_reset;  // reset="after", state_reset="threshold"
-  int64_t skip_silent;             // 0: treat every unit as active, to measure what skipping is worth
+  int64_t skip;                    // see Skip
   int64_t sparse_input;            // add rows of the input weights for inputs that are not zero
   double gamma, eps;
   // Rows, one after another. Masks and lists are made inside.
@@ -23,10 +26,38 @@ struct Layer {
       *grad_y0;  // grad_x and grad_y0 may be null
 };
 
+// Share of active units above which a product with all of them is faster. It uses every weight that it loads for
+// several sequences; with few sequences it has no such advantage.
+inline double dense_share(const Layer& layer) {
+  if (layer.skip != adaptive) return layer.skip == always ? 2.0 : -1.0;
+  return layer.batch < 4 ? 2.0 : 0.4;
+}
+
 template <class T>
 inline int panels_of(int64_t units) {
   return int((units + panel<T> - 1) / panel<T>);
 }
+
+// What is kept for the backward pass: steps x panels x sequences x fields x panel, in the order in which it
+// is written and read; behind it the potentials, without the fields. Fields are z, r, g, and for
+// reset="after" the candidate's recurrent part q.
+template <class T>
+struct Kept {
+  T *values, *potentials;
+  int64_t panels, batch, fields;
+
+  explicit Kept(const Layer& layer)
+      : values(static_cast<T*>(layer.kept)), potentials(nullptr), panels(panels_of<T>(layer.units)),
+        batch(layer.batch), fields(layer.after ? 4 : 3) {
+    if (values) potentials = values + layer.steps * panels * batch * fields * panel<T>;
+  }
+  T* value(int64_t t, int64_t b, int p) const {
+    return values + ((t * panels + p) * batch + b) * fields * panel<T>;
+  }
+  T* potential(int64_t t, int64_t b, int p) const {
+    return potentials + ((t * panels + p) * batch + b) * panel<T>;
+  }
+};
 
 // Hands out parts of one piece of memory; without memory it only counts.
 class Arena {

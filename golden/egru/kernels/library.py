@@ -22,7 +22,7 @@ FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-fopenmp")
 COMPILERS = ("g++", "c++", "clang++")  # tried in this order, unless CXX names one
 
 _INTEGERS = (
-    "steps", "batch", "inputs", "units", "threads", "after", "threshold_reset", "skip_silent", "sparse_input",
+    "steps", "batch", "inputs", "units", "threads", "after", "threshold_reset", "skip", "sparse_input",
 )  # fmt: skip
 _POINTERS = (
     "x", "c0", "y0", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "theta", "lengths",

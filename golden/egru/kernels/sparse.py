@@ -19,21 +19,22 @@ from egru.options import Options
 
 DTYPES = (torch.float32, torch.float64)
 INPUT_DENSITY = 0.3  #: inputs of which a smaller share is not zero are taken event by event
+NEVER, ALWAYS, ADAPTIVE = 0, 1, 2  #: when silent units are skipped; see layer.h
 THREAD_WORK = 1 << 17  #: multiplications of a step from which a second thread is worth its waiting
 
 
 def sparse_layer(
     x: Tensor, c0: Tensor, y0: Tensor, parameters: tuple[Tensor, ...], options: Options,
-    *, lengths: Tensor | None, spikes: bool = True, skip_silent: bool = True,
+    *, lengths: Tensor | None, spikes: bool = True, skip: int = ADAPTIVE,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:  # fmt: skip
     """Run one layer; arguments and results are those of `egru.functional.egru_layer`.
 
-    Without `spikes` there is no o. Without `skip_silent` the same code treats every unit as active, in
-    reset="after": that is only good for measuring what skipping is worth.
+    Without `spikes` there is no o. `skip` says when silent units are skipped: ADAPTIVE where that is faster;
+    NEVER (in reset="after") or ALWAYS, with the same code, are for measuring what it is worth.
     """
     inputs = (x, c0, y0, *parameters)
     keep = torch.is_grad_enabled() and any(value.requires_grad for value in inputs)
-    return _Layer.apply(*inputs, lengths, options, keep, spikes, skip_silent)
+    return _Layer.apply(*inputs, lengths, options, keep, spikes, skip)
 
 
 class _Layer(torch.autograd.Function):
@@ -63,7 +64,7 @@ class _Layer(torch.autograd.Function):
         layer.sparse_input = int(torch.count_nonzero(x)) < INPUT_DENSITY * x.numel()
         fields = 5 if options.reset == "after" else 4
         packed = pool.empty(panels * units * 3 * width, dtype=dtype)
-        kept = pool.empty(steps, batch, panels, fields, width, dtype=dtype) if keep else None
+        kept = pool.empty(steps * batch * panels * fields * width, dtype=dtype) if keep else None
         y = pool.empty(steps, batch, units, dtype=dtype)
         o = pool.empty(steps, batch, units, dtype=dtype) if spikes else None
         c_last, y_last = x.new_empty(2, batch, units).unbind()
@@ -88,7 +89,7 @@ class _Layer(torch.autograd.Function):
         grad_x = pool.empty(*x.shape, dtype=x.dtype) if ctx.needs_input_grad[0] else None
         grad_y0 = torch.empty_like(y0) if ctx.needs_input_grad[2] else None
         grad_c0, grad_theta = torch.empty_like(c0), torch.empty_like(theta)
-        grad_ih, grad_hh = torch.empty_like(weight_ih), torch.empty_like(weight_hh)
+        grad_ih, grad_hh = (pool.empty(*w.shape, dtype=w.dtype) for w in (weight_ih, weight_hh))
         grad_bias_ih, grad_bias_hh = theta.new_empty(2, 3 * theta.shape[0]).unbind()
         grad_y, layer.grad_y_step, layer.grad_y_sequence = _rows(grad_y)
         grad_o, layer.grad_o_step, layer.grad_o_sequence = _rows(grad_o)
@@ -107,14 +108,14 @@ class _Layer(torch.autograd.Function):
         )  # fmt: skip
 
 
-def _layer(x: Tensor, units: int, options: Options, skip: bool) -> Layer:
+def _layer(x: Tensor, units: int, options: Options, skip: int) -> Layer:
     steps, batch, inputs = x.shape
     threads = torch.get_num_threads() if batch * units * (units + inputs) >= THREAD_WORK else 1
     panels = -(-units // library().egru_panel(x.dtype.itemsize))
     return Layer(
         steps=steps, batch=batch, inputs=inputs, units=units, threads=min(threads, panels),
         after=options.reset == "after", threshold_reset=options.state_reset == "threshold",
-        skip_silent=skip, gamma=options.gamma, eps=options.eps,
+        skip=skip, gamma=options.gamma, eps=options.eps,
     )  # fmt: skip
 
 
