@@ -31,7 +31,8 @@ _POINTERS = (
 )  # fmt: skip
 _STRIDES = ("grad_y_step", "grad_y_sequence", "grad_o_step", "grad_o_sequence")
 _GRADIENTS = (
-    "grad_x", "grad_weight_ih", "grad_weight_hh", "grad_bias_ih", "grad_bias_hh", "grad_theta", "grad_c0", "grad_y0",
+    "grad_x", "grad_weight_ih", "grad_weight_hh", "grad_bias_ih", "grad_bias_hh",
+    "grad_theta", "grad_c0", "grad_y0",
 )  # fmt: skip
 
 
@@ -80,8 +81,8 @@ def compiler() -> str:
         if found := shutil.which(name):
             return found
     raise EgretError(
-        f"event-driven kernels need a C++ compiler, and none of {', '.join(wanted)} is on the path: install one "
-        "(on Debian: apt-get install g++) or choose kernel='dense'"
+        f"event-driven kernels need a C++ compiler, and none of {', '.join(wanted)} is on the path: "
+        "install one (on Debian: apt-get install g++) or choose kernel='dense'"
     )
 
 
@@ -122,7 +123,8 @@ def _build(path: Path) -> None:
             os.replace(shared, path)
     except OSError as error:
         raise EgretError(
-            f"event-driven kernels must be built in {path.parent}: {error}; choose kernel='dense' to do without"
+            f"event-driven kernels must be built in {path.parent}: {error}; "
+            "choose kernel='dense' to do without"
         ) from None
 
 
@@ -137,8 +139,10 @@ def _loads(path: Path) -> bool:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        first = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-200:])
+        first = next(
+            (line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-200:]
+        )
         raise EgretError(
-            f"{command[0]} must compile the event-driven kernels, and says: {first}; set CXX to another compiler "
-            "or choose kernel='dense'"
+            f"{command[0]} must compile the event-driven kernels, and says: {first}; "
+            "set CXX to another compiler or choose kernel='dense'"
         )

@@ -17,7 +17,6 @@ from egru.kernels import pool
 from egru.kernels.library import Layer, library
 from egru.options import Options
 
-DTYPES = (torch.float32, torch.float64)
 INPUT_DENSITY = 0.3  #: inputs of which a smaller share is not zero are taken event by event
 NEVER, ALWAYS, ADAPTIVE = 0, 1, 2  #: when silent units are skipped; see layer.h
 THREAD_WORK = 1 << 17  #: multiplications of a step from which a second thread is worth its waiting
@@ -26,10 +25,10 @@ THREAD_WORK = 1 << 17  #: multiplications of a step from which a second thread i
 def sparse_layer(
     x: Tensor, c0: Tensor, y0: Tensor, parameters: tuple[Tensor, ...], options: Options,
     *, lengths: Tensor | None, spikes: bool = True, skip: int = ADAPTIVE,
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Run one layer; arguments and results are those of `egru.functional.egru_layer`.
 
-    Without `spikes` there is no o. `skip` says when silent units are skipped: ADAPTIVE where that is faster;
+    Without `spikes` o is empty. `skip` says when silent units are skipped: ADAPTIVE where that is faster;
     NEVER (in reset="after") or ALWAYS, with the same code, are for measuring what it is worth.
     """
     inputs = (x, c0, y0, *parameters)
@@ -56,7 +55,7 @@ class _Layer(torch.autograd.Function):
         c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta = (
             value.contiguous() for value in (c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta)
         )
-        (steps, batch, inputs), units, dtype = x.shape, theta.shape[0], x.dtype
+        (steps, batch, _), units, dtype = x.shape, theta.shape[0], x.dtype
         size = dtype.itemsize
         width = library().egru_panel(size)
         panels = -(-units // width)
@@ -66,12 +65,12 @@ class _Layer(torch.autograd.Function):
         packed = pool.empty(panels * units * 3 * width, dtype=dtype)
         kept = pool.empty(steps * batch * panels * fields * width, dtype=dtype) if keep else None
         y = pool.empty(steps, batch, units, dtype=dtype)
-        o = pool.empty(steps, batch, units, dtype=dtype) if spikes else None
+        o = pool.empty(steps, batch, units, dtype=dtype) if spikes else x.new_empty(0)
         c_last, y_last = x.new_empty(2, batch, units).unbind()
         _point(
             layer, x=x, c0=c0, y0=y0, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih,
-            bias_hh=bias_hh, theta=theta, lengths=lengths, packed=packed, kept=kept, y=y, o=o,
-            c_last=c_last, y_last=y_last,
+            bias_hh=bias_hh, theta=theta, lengths=lengths, packed=packed, kept=kept, y=y,
+            o=o if spikes else None, c_last=c_last, y_last=y_last,
         )  # fmt: skip
         _call("egru_forward", layer, size, backward=False)
         if keep:
@@ -126,7 +125,9 @@ def _point(layer: Layer, **tensors: Tensor | None) -> None:
 
 def _call(name: str, layer: Layer, size: int, *, backward: bool) -> None:
     """Call a kernel with the scratch memory that it asks for; the interpreter's lock is free meanwhile."""
-    workspace = pool.empty(library().egru_workspace(ctypes.byref(layer), size, backward) + 64, dtype=torch.uint8)
+    workspace = pool.empty(
+        library().egru_workspace(ctypes.byref(layer), size, backward) + 64, dtype=torch.uint8
+    )
     layer.workspace = -(-workspace.data_ptr() // 64) * 64
     getattr(library(), name)(ctypes.byref(layer), size)
 
