@@ -17,6 +17,7 @@ from torch import Tensor
 KEPT_BYTES = 1 << 30  #: at most this much memory waits for its next use
 SMALLEST = 1 << 20  #: bytes; below this, PyTorch's own allocation is as fast
 _GRANULE = 1 << 18
+_LINE = 64  # bytes of a cache line, on whose borders vectors are read fastest
 
 _free: list[np.ndarray] = []
 _lock = threading.RLock()  # a finalizer may run inside a locked part
@@ -31,7 +32,7 @@ def empty(*shape: int, dtype: torch.dtype) -> Tensor:
 
 
 def _lease(size: int) -> np.ndarray:
-    whole = -(-size // _GRANULE) * _GRANULE
+    whole = -(-(size + _LINE) // _GRANULE) * _GRANULE
     with _lock:
         for k, block in enumerate(_free):
             if block.size == whole:
@@ -40,7 +41,8 @@ def _lease(size: int) -> np.ndarray:
         else:
             block = np.empty(whole, dtype=np.uint8)
     # The tensor keeps this very view; a view of it would refer to the block, and not to it.
-    view = block[:size]
+    first = -block.ctypes.data % _LINE
+    view = block[first : first + size]
     weakref.finalize(view, _give_back, block).atexit = False
     return view
 

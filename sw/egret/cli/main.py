@@ -14,6 +14,7 @@ from egret import __version__
 from egret.cli import (
     bench,
     bench_fpga,
+    bench_train,
     bitstream,
     doctor,
     evaluate,
@@ -48,6 +49,7 @@ for _command in (
     plan.plan,
     bench.bench,
     bench_fpga.bench_fpga,
+    bench_train.bench_train,
     doctor.doctor,
 ):
     app.command()(_command)
