@@ -46,8 +46,8 @@ class EGRU(nn.Module):
     batch_first : x and y are B x T x features; the state stays num_layers x B x H.
     theta_mean : mean m of the initial thresholds, drawn from Beta(3m / (1-m), 3); within (0, 1).
     kernel : "dense" (PyTorch operations), "sparse" (event-driven, compiled for this CPU: time and gradients
-        of silent units are saved) or "auto" (sparse for float32 and float64 on the CPU from 64 units and 8
-        steps on, if there is a C++ compiler). Kernels sum in different orders: results differ by
+        of silent units are saved) or "auto" (sparse for float32 and float64 on the CPU from 32 units and 8
+        steps x sequences on, if there is a C++ compiler). Kernels sum in different orders: results differ by
         rounding, and where that moves a potential over its threshold, by an event. May be set later.
 
     Attributes

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from egru import EGRU, EgretError
 from egru.functional import LayerOutput, LayerParameters, egru_layer
-from egru.kernels import choice, library, pool
+from egru.kernels import choice, library, pool, sparse
 from egru.kernels.sparse import ADAPTIVE, ALWAYS, NEVER, sparse_layer
 from egru.options import Options
 
@@ -31,8 +31,9 @@ TOLERANCE = {torch.float64: 1e-11, torch.float32: 3e-5}
 
 
 @pytest.fixture(autouse=True)
-def threads():
-    """Two threads, whatever the machine has; as before afterwards."""
+def threads(monkeypatch):
+    """Two threads, whatever the machine has and however small the layer; as before afterwards."""
+    monkeypatch.setattr(sparse, "THREAD_WORK", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -215,8 +216,8 @@ def test_a_stack_runs_the_same_with_either_kernel_and_carries_its_state_over_win
         z, state = module(x.flip(0), state, torch.tensor([11, 3, 7, 1, 11, 2]))
         (y.sum() + (z * z).sum() + state[0].sum() + state[1].sum()).backward()
         outputs[kernel] = [y, z, *state, *(p.grad for p in module.parameters())]
-    for dense, sparse in zip(outputs["dense"], outputs["sparse"], strict=True):
-        torch.testing.assert_close(sparse, dense, rtol=1e-10, atol=1e-10)
+    for wanted, got in zip(outputs["dense"], outputs["sparse"], strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-10)
 
 
 def test_the_same_seed_and_kernel_give_the_same_bits():
@@ -293,7 +294,7 @@ def no_compiler(monkeypatch, tmp_path):
 
 
 def test_without_a_compiler_auto_is_dense_with_one_notice(no_compiler):
-    x = torch.zeros(choice.AUTO_STEPS, 2, 3)
+    x = torch.zeros(choice.AUTO_ROWS, 2, 3)
     with pytest.warns(UserWarning, match="dense operations are used instead.*apt-get install"):
         assert not choice.is_sparse("auto", x, choice.AUTO_UNITS)
     with warnings.catch_warnings():
@@ -304,7 +305,7 @@ def test_without_a_compiler_auto_is_dense_with_one_notice(no_compiler):
 
 
 def test_without_a_compiler_sparse_says_what_to_install(no_compiler):
-    with pytest.raises(EgretError, match="C\\+\\+ compiler.*install one"):
+    with pytest.raises(EgretError, match=r"C\+\+ compiler.*install one"):
         EGRU(3, 4, kernel="sparse")(torch.zeros(2, 1, 3))
 
 
@@ -313,13 +314,13 @@ def test_a_compiler_that_fails_is_named(no_compiler, monkeypatch, tmp_path):
     broken.write_text("#!/bin/sh\necho 'x.cpp:1: error: no such thing' >&2\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
-    with pytest.raises(EgretError, match="broken must compile.*error: no such thing"):
+    with pytest.raises(EgretError, match=r"broken must compile.*error: no such thing"):
         library.library()
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_auto_is_sparse_for_large_layers_on_the_cpu_alone():
-    large = torch.zeros(choice.AUTO_STEPS, 2, 3)
+    large = torch.zeros(choice.AUTO_ROWS // 2, 2, 3)
     assert choice.is_sparse("auto", large, choice.AUTO_UNITS)
     assert not choice.is_sparse("auto", large, choice.AUTO_UNITS - 1)
     assert not choice.is_sparse("auto", large[1:], choice.AUTO_UNITS)
@@ -329,14 +330,12 @@ def test_auto_is_sparse_for_large_layers_on_the_cpu_alone():
 
 
 def test_sparse_refuses_what_it_cannot_run_and_says_so():
-    with pytest.raises(
-        EgretError, match="kernel 'sparse' needs float32 or float64 on the CPU, not torch.float16"
-    ):
+    with pytest.raises(EgretError, match="kernel 'sparse' needs float32 or float64 on the CPU"):
         choice.is_sparse("sparse", torch.zeros(1, 1, 1, dtype=torch.float16), 4)
 
 
 def test_an_unknown_kernel_is_refused_at_once_and_later():
-    with pytest.raises(EgretError, match="kernel must be one of .*'fast'"):
+    with pytest.raises(EgretError, match=r"kernel must be one of .*'fast'"):
         EGRU(3, 4, kernel="fast")
     module = EGRU(3, 4)
     module.kernel = "fast"

@@ -13,8 +13,8 @@ from egru.kernels.library import library
 
 DTYPES = (torch.float32, torch.float64)
 
-AUTO_UNITS = 64  #: "auto" is sparse from this many units
-AUTO_STEPS = 8  #: and from this many steps: before the first, the weights are put in another order
+AUTO_UNITS = 32  #: "auto" is sparse from this many units: fewer do not fill the vectors
+AUTO_ROWS = 8  #: and from this many steps x sequences: before the first, the weights are put in another order
 
 
 def is_sparse(kernel: str, x: Tensor, units: int) -> bool:
@@ -37,7 +37,8 @@ def is_sparse(kernel: str, x: Tensor, units: int) -> bool:
             )
         library()
         return True
-    return supported and units >= AUTO_UNITS and x.shape[0] >= AUTO_STEPS and _available()
+    large = units >= AUTO_UNITS and x.shape[0] * x.shape[1] >= AUTO_ROWS
+    return supported and large and _available()
 
 
 @cache
