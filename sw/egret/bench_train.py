@@ -73,24 +73,26 @@ class Section:
     figures: Any
 
 
-def measure(contenders: dict[str, Callable[[], None]], rounds: int) -> Times:
+def measure(
+    contenders: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> Times:
     """Seconds per call, by contender and round. Short calls are repeated within a round."""
     repeats = {}
     for name, call in contenders.items():
         call()
-        start = time.perf_counter()
+        start = clock()
         call()
-        repeats[name] = max(1, min(20, int(0.005 / (time.perf_counter() - start))))
+        repeats[name] = max(1, min(20, int(0.005 / max(1e-6, clock() - start))))
     times: Times = {name: [] for name in contenders}
     gc.collect()
     gc.disable()  # a collection would hit whoever happens to run
     try:
         for _ in range(rounds):
             for name, call in contenders.items():
-                start = time.perf_counter()
+                start = clock()
                 for _ in range(repeats[name]):
                     call()
-                times[name].append((time.perf_counter() - start) / repeats[name])
+                times[name].append((clock() - start) / repeats[name])
     finally:
         gc.enable()
     return times
@@ -113,9 +115,16 @@ class TrainBench:
     """All sections; `say` is told what is being measured."""
 
     def __init__(
-        self, *, sizes: Sizes = Sizes(), rounds: int = 15, threads: int = 2, say: Callable[[str], None]
+        self,
+        *,
+        sizes: Sizes = Sizes(),
+        rounds: int = 15,
+        threads: int = 2,
+        cpu_time: bool = False,
+        say: Callable[[str], None],
     ) -> None:
         self.sizes, self.rounds, self.say = sizes, rounds, say
+        self.clock = time.process_time if cpu_time else time.perf_counter
         torch.set_num_threads(threads)
         generator = torch.Generator().manual_seed(1)
         shape = (sizes.steps, sizes.batch)
@@ -130,6 +139,10 @@ class TrainBench:
         """Share of units that fire."""
         with torch.no_grad():
             return float((module(self.x)[0] != 0).float().mean())
+
+    def measure(self, contenders: dict[str, Callable[[], None]], rounds: int) -> Times:
+        """Seconds per call by this bench's clock."""
+        return measure(contenders, rounds, self.clock)
 
     def sections(self) -> list[Section]:
         """Measure everything; the comparison first."""
@@ -158,7 +171,7 @@ class TrainBench:
             "inference, batch 1": {name: loads.inference(layer, one) for name, (layer, _) in layers.items()},
         }.items():
             self.say(mode)
-            times[mode] = measure(calls, self.rounds)
+            times[mode] = self.measure(calls, self.rounds)
         s = self.sizes
         activity = self.activity(module)
         found = [(mode, slow, least, ratio(times[mode], slow, EVENTS)) for mode, slow, least in TARGETS]
@@ -200,7 +213,7 @@ class TrainBench:
             layers = {
                 name: loads.kernel(module, skip) for name, skip in ((EVENTS, ADAPTIVE), (CONTROL, NEVER))
             }
-            times = measure(
+            times = self.measure(
                 {n: loads.training(layer, self.x, self.gradient, module) for n, layer in layers.items()},
                 max(3, self.rounds // 2),
             )
@@ -238,10 +251,10 @@ class TrainBench:
                 {
                     "activity": self.activity(module),
                     "inference": _medians(
-                        measure({n: loads.inference(k, self.x) for n, k in layers.items()}, rounds)
+                        self.measure({n: loads.inference(k, self.x) for n, k in layers.items()}, rounds)
                     ),
                     "forward+backward": _medians(
-                        measure(
+                        self.measure(
                             {n: loads.training(k, self.x, self.gradient, module) for n, k in layers.items()},
                             rounds,
                         )
@@ -326,7 +339,7 @@ class TrainBench:
                 "inference": {n: loads.inference(k, x) for n, (k, _) in layers.items()},
                 "forward+backward": {n: loads.training(k, x, gradient, m) for n, (k, m) in layers.items()},
             }.items():
-                times = measure(calls, self.rounds)
+                times = self.measure(calls, self.rounds)
                 entry[mode] = {name: ratio(times, name, EVENTS) for name in (CONTROL, GRU)}
             figures.append(entry)
             cells = (
@@ -351,7 +364,7 @@ def _medians(times: Times) -> dict[str, float]:
     return {name: 1e3 * statistics.median(values) for name, values in times.items()}
 
 
-def machine() -> dict[str, Any]:
+def machine(cpu_time: bool = False) -> dict[str, Any]:
     """Describe what the figures belong to."""
     name = platform.processor() or platform.machine()
     try:
@@ -365,6 +378,7 @@ def machine() -> dict[str, Any]:
         "vectors": vector,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "clock": "CPU time of the process" if cpu_time else "wall clock",
         "torch": torch.__version__,
         "load_average": list(os.getloadavg()),
     }
@@ -378,7 +392,7 @@ def markdown(sections: Sequence[Section], described: dict[str, Any]) -> str:
         "",
         "Written by `make bench-train`. "
         f"Machine: {described['processor']}, {described['cores']} cores, {described['vectors']}; "
-        f"{described['threads']} threads, PyTorch {described['torch']}. "
+        f"{described['threads']} threads, PyTorch {described['torch']}; {described['clock']}. "
         f"Load average when it began: {load:.1f}.",
         "What the kernels do, and what is kept: [training.md](training.md).",
     ]

@@ -48,13 +48,13 @@ def trained_layer(image: NetworkImage) -> EGRU:
     spec = layer.spec
     module = EGRU(spec.inputs, spec.units, reset=spec.reset, state_reset=spec.state_reset)
     parameters = module.layer_parameters(0)
-    bias = torch.from_numpy(layer.bias) * 2.0**-layer.acc_frac
+    bias = torch.tensor(layer.bias) * 2.0**-layer.acc_frac
     values = (
-        torch.from_numpy(layer.input_weight) * 2.0**-spec.input_weight_frac,
-        torch.from_numpy(layer.recurrent_weight) * 2.0**-spec.recurrent_weight_frac,
+        torch.tensor(layer.input_weight) * 2.0**-spec.input_weight_frac,
+        torch.tensor(layer.recurrent_weight) * 2.0**-spec.recurrent_weight_frac,
         bias[:3].reshape(-1),
         torch.cat((torch.zeros(2 * spec.units), bias[3])),
-        torch.from_numpy(layer.threshold) * 2.0**-15,
+        torch.tensor(layer.threshold) * 2.0**-15,
     )
     with torch.no_grad():
         for parameter, value in zip(parameters, values, strict=True):

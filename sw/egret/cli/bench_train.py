@@ -15,6 +15,9 @@ def bench_train(
     threads: Annotated[int, typer.Option(min=1, help="Threads of all contenders.")] = 2,
     units: Annotated[int, typer.Option(min=1, help="Units of the layer.")] = 512,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a window.")] = 100,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="Count CPU time: for a busy machine, with one thread.")
+    ] = False,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Directory for bench-train.json, .md and .svg.")
     ] = Path("docs"),
@@ -31,8 +34,8 @@ def bench_train(
             if not progress.is_terminal:
                 progress.print(text, highlight=False, soft_wrap=True)
 
-        chosen = bench.TrainBench(sizes=sizes, rounds=rounds, threads=threads, say=say)
-        described = bench.machine()
+        chosen = bench.TrainBench(sizes=sizes, rounds=rounds, threads=threads, cpu_time=cpu_time, say=say)
+        described = bench.machine(cpu_time)
         sections = chosen.sections()
     for section in sections:
         table = Table(title=section.title, title_justify="left", caption=section.note, caption_justify="left")
