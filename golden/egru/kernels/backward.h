@@ -220,7 +220,7 @@ class Backward {
       for (int v = 0; v < 2; v++) sums[k][v] = V<T>{};
     uint32_t needed[needs_at_once];
     int64_t total = 0;
-    const double most = dense_share(layer) * double(batch * P);
+    const double most = needed_share() * double(batch * P);
     int32_t* counts = space.need_count + int64_t(p) * P;
     for (int u = 0; u < P; u++) counts[u] = 0;
     for (int64_t group = 0; group < batch; group += needs_at_once) {
@@ -307,6 +307,13 @@ class Backward {
   }
 
   static constexpr int needs_at_once = 256;
+
+  // Share of units that need their dy above which the full product is faster: a column that is multiplied for
+  // a few sequences is loaded for them alone, and so are their dq.
+  double needed_share() const {
+    if (layer.skip == never) return -1.0;
+    return batch < 4 ? 2.0 : 0.2;
+  }
 
   void note_events(int64_t t, int p, int64_t row, uint32_t fired, const T* values) {
     if (layer.skip == never) {

@@ -13,7 +13,7 @@ template <class T>
 struct ForwardSpace {
   static constexpr int P = panel<T>;
   T *input, *bias, *theta, *c, *sums, *gates;
-  int32_t *index[2], *count[2], *x_index, *x_count;
+  int32_t *index[2], *count[2], *x_index, *x_count, *fired;
   T *value[2], *gated, *x_value;
   int panels, block;  // block: steps whose input products are formed together
   int64_t list;       // places of a sequence's list of events: a part for each thread
@@ -37,6 +37,7 @@ struct ForwardSpace {
       value[k] = arena.take<T>(batch * list);
       count[k] = arena.take<int32_t>(layer.threads * batch);
     }
+    fired = arena.take<int32_t>(layer.threads * batch);
     gated = arena.take<T>(layer.after ? 0 : batch * list);
     const int64_t x_places = layer.sparse_input ? layer.threads * block * batch : 0;
     x_index = arena.take<int32_t>(x_places * layer.inputs);
@@ -238,12 +239,17 @@ class Forward {
         store_sums<M>(acc, sums + b * 4 * P);
       });
     }
+    int32_t* fired = space.fired + me * batch;
     for (int64_t b = 0; b < batch; b++) {
-      if (ended(t, b))
+      if (ended(t, b)) {
         silence(t, b, p);
-      else
-        update_after(t, b, p, sums + b * 4 * P);
+        fired[b] = 0;
+      } else {
+        fired[b] = int32_t(update_after(t, b, p, sums + b * 4 * P));
+      }
     }
+    // Apart from the gates: a branch that is guessed wrong would have to wait for their long chain.
+    for (int64_t b = 0; b < batch; b++) list_fired(t, b, p, uint32_t(fired[b]));
   }
 
   // Rows of sums hold z, r, a_g and q; the accumulators z, r and q.
@@ -308,7 +314,7 @@ class Forward {
     }
   }
 
-  inline void update_after(int64_t t, int64_t b, int p, const T* sums) {
+  inline uint32_t update_after(int64_t t, int64_t b, int p, const T* sums) {
     uint32_t fired = 0;
 #pragma GCC unroll 2
     for (int v = 0; v < 2; v++) {
@@ -321,7 +327,7 @@ class Forward {
         store<T>(kept.value(t, b, p) + 3 * P + v * W, q);
       }
     }
-    list_fired(t, b, p, fired);
+    return fired;
   }
 
   inline void keep(int64_t t, int64_t b, int p, int v, V<T> z, V<T> r, V<T> g, V<T> potential) {
