@@ -25,7 +25,7 @@ class Team {
     }
 #if defined(_OPENMP)
     for (int spins = 0; phase.load(std::memory_order_acquire) == now; spins++) {
-      if (spins < 4000) {
+      if (spins < 1000) {
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
