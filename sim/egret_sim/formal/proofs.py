@@ -225,7 +225,7 @@ PROOFS: tuple[Proof, ...] = (
             build=rows_exactly(rows=3, words=words),
             twin=Twin(
                 "a row has a word too many",
-                (Edit(WeightFetch, "last.eq(word == self.words - 2)", "last.eq(word == self.words - 1)"),),
+                (Edit(WeightFetch, "ends.eq(word == self.words - 2)", "ends.eq(word == self.words - 1)"),),
                 depth=2 * words + 4,
             ),
             quick=words == 3,
@@ -307,8 +307,8 @@ PROOFS: tuple[Proof, ...] = (
             (
                 Edit(
                     EventEncoder,
-                    "tick = working & ~left.any() & group.last",
-                    "tick = working & ~left.any() & group.last & group.fired.any()",
+                    "tick = working & ~left.any() & last",
+                    "tick = working & ~left.any() & last & group.fired.any()",
                 ),
             ),
             depth=26,

@@ -3,7 +3,7 @@
 from amaranth.asserts import AnySeq
 from amaranth.hdl import Assert, Assume, Module, Signal, Value
 
-from egret_hw.accumulator import ASK_LATENCY, SUM_LATENCY, TAG_AHEAD
+from egret_hw.accumulator import SUM_LATENCY, TAG_AHEAD
 from egret_hw.mac_array import PRODUCT_LATENCY
 from egret_hw.stream import Kind
 from egret_hw.tile import Tile
@@ -32,7 +32,7 @@ def parts_agree(*, units: int, lanes: int) -> Build:
 
         macs = peek.part("macs")
         strobe, bank = macs.strobe, macs.word.bank
-        quiet = ASK_LATENCY + SUM_LATENCY + TAG_AHEAD - 1
+        quiet = SUM_LATENCY + TAG_AHEAD
         for age in range(1, PRODUCT_LATENCY - TAG_AHEAD + quiet):
             late, late_bank = Signal(name=f"product{age}"), Signal(name=f"product_bank{age}")
             m.d.sync += [late.eq(strobe), late_bank.eq(bank)]
