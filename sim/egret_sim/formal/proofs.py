@@ -18,7 +18,7 @@ from egru.errors import EgretError
 from .contracts import ANY_DATA, CONTRACT_FIFO, CONTRACT_RAM, tile_control
 from .counting import counters_add_up
 from .encoder import jobs_in_order, set_bits_in_order
-from .fetch import rows_exactly
+from .fetch import rows_exactly, rows_exactly_when_held
 from .planting import Edit
 from .proof import Bounded, Induction, Proof, Twin
 from .queues import fifo_in_order
@@ -231,6 +231,21 @@ PROOFS: tuple[Proof, ...] = (
             quick=words == 3,
         )
         for words in (2, 3, 5)
+    ],
+    *[
+        Proof(
+            name=f"fetch/held-{words}",
+            says=f"{_ROWS[: -len(', without a gap')]}, whenever words are held back, and none goes out then",
+            parameters=f"3 rows of {words} word(s), any cycle held",
+            method=Induction(2),
+            build=rows_exactly_when_held(rows=3, words=words),
+            twin=Twin(
+                "a row moves on where its last word is held back",
+                (Edit(WeightFetch, "done.eq(ends & ~self.hold)", "done.eq(ends)"),),
+                depth=words + 6,
+            ),
+        )
+        for words in (1, 3)
     ],
     Proof(
         name="sums/forwarded",
