@@ -24,7 +24,8 @@ def rows_exactly(*, rows: int, words: int, skew: int = 0) -> Build:
     """
 
     def build(m: Module) -> None:
-        m.submodules.fetch = fetch = WeightFetch(rows=rows, words=words, value=unsigned(2), banks=2)
+        fetch = WeightFetch(rows=rows, words=words, value=unsigned(2), banks=2)
+        peek = Peek(m, "fetch", fetch)
         drive(m, fetch)
         asked = _asked(m, fetch)
         m.d.comb += Assume(~fetch.hold)
@@ -68,6 +69,8 @@ def rows_exactly(*, rows: int, words: int, skew: int = 0) -> Build:
         ]
         if words > 1:
             m.d.comb += Assert((count < 2) | ~fetch.i.ready)
+        else:  # for the induction: each request ends in its only cycle
+            m.d.comb += Assert(peek.signal("ends"))
         with m.If(fetch.strobe):
             m.d.comb += _explained(fetch, head, position, skew)
 
@@ -75,7 +78,7 @@ def rows_exactly(*, rows: int, words: int, skew: int = 0) -> Build:
 
 
 def rows_exactly_when_held(*, rows: int, words: int) -> Build:
-    """As :func:`rows_exactly`, but any cycle may be held: no word goes out in it, and none is lost or doubled.
+    """As :func:`rows_exactly`, but any cycle may be held: no word goes out then, and none is lost or doubled.
 
     A border comes once, before its request's first word or with it. Of two cycles that are not held, one
     after the other or with held ones between, one has a word or a border while a request is under way. How
@@ -122,7 +125,10 @@ def rows_exactly_when_held(*, rows: int, words: int) -> Build:
             m.d.comb += _explained(fetch, head, position, 0)
 
         # What lies where: the request at work, unless its border was all of it, and the one that waits.
-        current, current_valid = data.View(fetch.request, peek.signal("current")), peek.signal("current_valid")
+        current, current_valid = (
+            data.View(fetch.request, peek.signal("current")),
+            peek.signal("current_valid"),
+        )
         next_, next_valid = data.View(fetch.request, peek.signal("next")), peek.signal("next_valid")
         opening, ends = peek.signal("opening"), peek.signal("ends")
         working = current_valid & (current.fetch | opening)
@@ -132,7 +138,9 @@ def rows_exactly_when_held(*, rows: int, words: int) -> Build:
             Assert(~working | (head.as_value() == current.as_value())),
             Assert(~next_valid | (waits == next_.as_value())),
             Assert(~next_valid | (peek.signal("next_address") == next_.row * words)),
-            Assert((~current_valid | current.fetch | current.close) & (~next_valid | next_.fetch | next_.close)),
+            Assert(
+                (~current_valid | current.fetch | current.close) & (~next_valid | next_.fetch | next_.close)
+            ),
             Assert((~current_valid | (current.row < rows)) & (~next_valid | (next_.row < rows))),
             Assert(~opening | (current_valid & (position == 0))),
             Assert(bordered == (working & current.close & ~opening)),

@@ -23,7 +23,7 @@ from .planting import Edit
 from .proof import Bounded, Induction, Proof, Twin
 from .queues import fifo_in_order
 from .scheduling import ticks_overtake_nothing
-from .streams import COMPONENTS, keeps_rules, link_keeps_rules, scan_keeps_rules
+from .streams import COMPONENTS, keeps_rules, link_keeps_rules, loading_link_keeps_rules, scan_keeps_rules
 from .sums import sums_are_sums
 from .tiles import never_stands_still, parts_agree
 
@@ -103,6 +103,24 @@ PROOFS: tuple[Proof, ...] = (
             "a byte leaves whether or not it is taken",
             (Edit(ByteLink, "with m.If(self.sent.ready)", "with m.If(1)"),),
             depth=12,
+        ),
+    ),
+    Proof(
+        name="stream/link-loads",
+        says=f"{_RULES}; weights are loaded to addresses that are there",
+        parameters="ByteLink as above, with 3 words of weights to load, and a counter",
+        method=Bounded(16),
+        build=loading_link_keeps_rules,
+        twin=Twin(
+            "a word is loaded wherever its address is",
+            (
+                Edit(
+                    ByteLink,
+                    "mine = (token.value == number) & (token.index < self.load_words[number])",
+                    "mine = token.value == number",
+                ),
+            ),
+            depth=16,
         ),
     ),
     Proof(
@@ -302,9 +320,9 @@ PROOFS: tuple[Proof, ...] = (
     Proof(
         name="tile/parts",
         says="no product comes to a bank that is read; reads do not overlap; own events have a place",
-        parameters="1 unit, 3 lanes, any weights, tables and states; an update of 1 cycle",
+        parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
         method=Bounded(16),
-        build=parts_agree(units=1, lanes=3),
+        build=parts_agree(units=2, lanes=3),
         twin=Twin(
             "a step closes while its rows are under way",
             (Edit(TileScheduler, "at_rest = self.lanes_empty & ~self.o.valid", "at_rest = Signal(init=1)"),),
@@ -314,9 +332,9 @@ PROOFS: tuple[Proof, ...] = (
     Proof(
         name="tile/progress",
         says="no deadlock: within 20 cycles a token moves, if one waits or a step is to be sent",
-        parameters="1 unit, 3 lanes, any weights, tables and states; an update of 1 cycle",
+        parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
         method=Bounded(24),
-        build=never_stands_still(units=1, lanes=3, cycles=20),
+        build=never_stands_still(units=2, lanes=3, cycles=20),
         twin=Twin(
             "a silent step does not tick",
             (
