@@ -24,7 +24,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga lint format doctor clean help
+.PHONY: all setup test sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -83,6 +83,9 @@ bench: setup ## cycles per step and busy multipliers, predicted and in RTL, into
 
 bench-fpga: setup ## clock and size on ECP5 and iCE40, several seeds each (an hour or more): ONLY=name SEEDS=1,2
 	$(EGRET) bench-fpga $(foreach name,$(ONLY),--only $(name)) $(if $(SEEDS),--seeds $(SEEDS))
+
+bench-train: setup ## wall-clock time of training and inference, sparse and dense, into docs (minutes): ROUNDS=n
+	$(EGRET) bench-train $(if $(ROUNDS),--rounds $(ROUNDS))
 
 lint: setup ## format check, lint and types
 	$(VENV)/bin/ruff format --check .

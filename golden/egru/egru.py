@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from egru.errors import EgretError
 from egru.functional import LayerParameters, egru_layer
-from egru.options import Options
+from egru.options import Options, check_kernel
 
 THRESHOLD_MIN = 2.0**-8  #: one step of an 8-bit event payload: a fired event is never zero
 THRESHOLD_MAX = 1.0
@@ -45,6 +45,10 @@ class EGRU(nn.Module):
     gamma, eps : surrogate gradient gamma * max(0, 1 - eps * |c~ - theta|) for do/dc~.
     batch_first : x and y are B x T x features; the state stays num_layers x B x H.
     theta_mean : mean m of the initial thresholds, drawn from Beta(3m / (1-m), 3); within (0, 1).
+    kernel : "dense" (PyTorch operations), "sparse" (event-driven, compiled for this CPU: time and gradients
+        of silent units are saved) or "auto" (sparse for float32 and float64 on the CPU from 32 units and 8
+        steps x sequences on, if there is a C++ compiler). Kernels sum in different orders: results differ by
+        rounding, and where that moves a potential over its threshold, by an event. May be set later.
 
     Attributes
     ----------
@@ -68,6 +72,7 @@ class EGRU(nn.Module):
         eps: float = 1.0,
         batch_first: bool = False,
         theta_mean: float = 0.3,
+        kernel: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -84,6 +89,7 @@ class EGRU(nn.Module):
         if not 0 < theta_mean < 1:
             raise EgretError(f"theta_mean must be within (0, 1), both ends excluded, not {theta_mean!r}")
         self.theta_mean = theta_mean
+        self.kernel = check_kernel(kernel)
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(f"dtype must be a floating point type, not {dtype}")
         units = self.hidden_size
@@ -138,26 +144,38 @@ class EGRU(nn.Module):
 
         Returns (y, state): y is T x B x H (B x T x H), the graded events of the last layer.
         """
-        out = self.forward_layers(x, state, lengths)
+        out = self._run(x, state, lengths, spikes=False)
         return out.events[-1], out.state
 
     def forward_layers(
         self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
     ) -> StackOutput:
         """Like `forward`, with the events and the spikes of every layer."""
+        return self._run(x, state, lengths, spikes=True)
+
+    def _run(self, x: Tensor, state: State | None, lengths: Tensor | None, *, spikes: bool) -> StackOutput:
         values = self.check_input(x)
         c0, y0 = self.check_state(state, values)
         lengths = check_lengths(lengths, values)
         self.clamp_thresholds_()
-        events, spikes, c_last, y_last = [], [], [], []
+        kernel = check_kernel(self.kernel)
+        outputs = []
         for k in range(self.num_layers):
-            out = egru_layer(values, c0[k], y0[k], self.layer_parameters(k), self.options, lengths=lengths)
+            out = egru_layer(
+                values, c0[k], y0[k], self.layer_parameters(k), self.options,
+                lengths=lengths, kernel=kernel, spikes=spikes,
+            )  # fmt: skip
             values = out.y
-            events.append(out.y.transpose(0, 1) if self.batch_first else out.y)
-            spikes.append(out.o.transpose(0, 1) if self.batch_first else out.o)
-            c_last.append(out.c_last)
-            y_last.append(out.y_last)
-        return StackOutput(events, spikes, (torch.stack(c_last), torch.stack(y_last)))
+            outputs.append(out)
+        state = (torch.stack([out.c_last for out in outputs]), torch.stack([out.y_last for out in outputs]))
+        return StackOutput(
+            [self._ordered(out.y) for out in outputs],
+            [self._ordered(out.o) for out in outputs] if spikes else [],
+            state,
+        )
+
+    def _ordered(self, values: Tensor) -> Tensor:
+        return values.transpose(0, 1) if self.batch_first else values
 
     def check_input(self, x: Tensor) -> Tensor:
         """Return x as T x B x I, or raise."""
@@ -190,7 +208,8 @@ class EGRU(nn.Module):
         o = self.options
         return (
             f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, reset={o.reset!r}, "
-            f"state_reset={o.state_reset!r}, gamma={o.gamma}, eps={o.eps}, batch_first={self.batch_first}"
+            f"state_reset={o.state_reset!r}, gamma={o.gamma}, eps={o.eps}, batch_first={self.batch_first}, "
+            f"kernel={self.kernel!r}"
         )
 
 

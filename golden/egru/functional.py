@@ -2,6 +2,7 @@
 
 The input products of all steps are one matrix product; a step costs one recurrent product and a
 handful of element-wise operations. The backward pass is in `egru.backward`, whose conventions hold here too.
+On CPUs there are event-driven kernels of the same function, `egru.kernels`.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from egru.backward import Gradients, Saved, backward_through_time, length_mask, surrogate
+from egru.kernels.choice import is_sparse
+from egru.kernels.sparse import sparse_layer
 from egru.options import Options
 
 __all__ = [
@@ -150,10 +153,16 @@ def egru_layer(
     *,
     lengths: Tensor | None = None,
     fire: Fire = heaviside,
+    kernel: str = "dense",
+    spikes: bool = True,
 ) -> LayerOutput:
     """One layer over T steps: x is T x B x I, the initial state c0, y0 is B x H each.
 
     With `lengths` (B integers, 1..T) sequence b has only its first lengths[b] steps: beyond them y and o are
     zero, and the state returned is the one after its last step. Shapes are not checked here.
+    `kernel` is "dense", "sparse" or "auto"; another `fire` than the default is always computed densely.
+    Without `spikes` o is not asked for, and may be an empty tensor.
     """
+    if fire is heaviside and is_sparse(kernel, x, parameters.theta.shape[0]):
+        return LayerOutput(*sparse_layer(x, c0, y0, parameters, options, lengths=lengths, spikes=spikes))
     return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire))

@@ -29,7 +29,8 @@ class Network(nn.Module):
     input_size, hidden_size, num_classes, num_layers : integers, at least 1.
     readout : "mean" (of the readout over the steps of each sequence), "last" (the last step of each
         sequence) or "every" (a result per step).
-    options : keyword arguments of `EGRU`: reset, state_reset, gamma, eps, theta_mean, device, dtype.
+    options : keyword arguments of `EGRU`: reset, state_reset, gamma, eps, theta_mean, kernel,
+        device, dtype.
 
     Attributes
     ----------

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from egru.errors import EgretError
 from egru.formats import RESETS, STATE_RESETS
 
+KERNELS = ("auto", "dense", "sparse")  #: what computes a layer; see `egru.EGRU`
+
 
 @dataclass(frozen=True)
 class Options:
@@ -39,3 +41,10 @@ class Options:
                 raise TypeError(f"{name} must be a number, not {value!r}")
             if not (math.isfinite(value) and value > 0):
                 raise EgretError(f"{name} must be finite and greater than 0, not {value!r}")
+
+
+def check_kernel(kernel: str) -> str:
+    """Return ``kernel`` if there is one of that name, else raise EgretError."""
+    if kernel not in KERNELS:
+        raise EgretError(f"kernel must be one of {KERNELS}, not {kernel!r}")
+    return kernel

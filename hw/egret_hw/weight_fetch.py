@@ -99,9 +99,9 @@ class WeightFetch(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        next_, next_valid = Signal(self.request, reset_less=True), Signal()
+        next_, next_valid = Signal(self.request, name="next", reset_less=True), Signal()
         next_address = Signal(self.address.shape(), reset_less=True)
-        current, current_valid = Signal(self.request, reset_less=True), Signal()
+        current, current_valid = Signal(self.request, name="current", reset_less=True), Signal()
         opening = Signal()  # first cycle of the current request
         address = Signal(self.address.shape(), reset_less=True)
         word = Signal(self.word.word.shape(), reset_less=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import tempfile
@@ -67,8 +66,9 @@ class Checkpoint:
 
 def build(model: str, input_size: int, num_classes: int, recipe: Recipe) -> nn.Module:
     """Make an untrained network, ``egru`` or ``gru``, from torch's global random state."""
-    kind = Network if check_model(model) == "egru" else GRUNetwork
-    return kind(input_size, recipe.units, num_classes, recipe.layers)
+    if check_model(model) == "egru":
+        return Network(input_size, recipe.units, num_classes, recipe.layers, kernel=recipe.kernel)
+    return GRUNetwork(input_size, recipe.units, num_classes, recipe.layers)
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -79,7 +79,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "task": checkpoint.task,
         "model": checkpoint.model,
         "seed": checkpoint.seed,
-        "recipe": dataclasses.asdict(checkpoint.recipe),
+        "recipe": checkpoint.recipe.as_dict(),
         "input_size": checkpoint.input_size,
         "num_classes": checkpoint.num_classes,
         "figures": checkpoint.figures,

@@ -99,7 +99,7 @@ def quantise(
         "input_normalisation": task.normalisation.as_info(),
         "command": command,
         "seed": checkpoint.seed,
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": recipe.as_dict(),
         "weight_bits": bits,
         "figures": {
             "float": {**checkpoint.figures, **figures(float_test, "test")},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from egru.errors import EgretError
+from egru.options import check_kernel
 
 MODELS = ("egru", "gru")  #: the event-based network, and the dense baseline of the same size
 
@@ -34,6 +35,7 @@ class Recipe:
     ramp_end: float = 2 / 3  # share of the epochs after which the pressure is full
     qat_epochs: int = 15  # fine-tuning of the quantised network
     qat_learning_rate: float = 1e-3
+    kernel: str = "dense"  # of egru.EGRU; the others are faster, and round differently
 
     def __post_init__(self) -> None:
         for name in ("units", "layers", "epochs", "batch_size"):
@@ -58,12 +60,23 @@ class Recipe:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise EgretError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
+        check_kernel(self.kernel)
         if self.ramp_end < self.ramp_start:
             raise EgretError(f"ramp_end must be at least ramp_start, {self.ramp_start}, not {self.ramp_end}")
 
     def but(self, **changes: Any) -> Recipe:
         """Return a copy in which every change that is not None is made."""
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every value by name, ready for JSON; the kernel only where it is not the default.
+
+        So files of networks that were trained before there was a choice come out the same, byte for byte.
+        """
+        values = dataclasses.asdict(self)
+        if self.kernel == "dense":
+            del values["kernel"]
+        return values
 
 
 RECIPES = {

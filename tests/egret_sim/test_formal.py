@@ -16,7 +16,7 @@ from egret_sim.formal.planting import Edit, planted
 from egret_sim.formal.proof import Bounded, Induction, Proof, Twin
 from egret_sim.formal.proofs import PROOFS, find
 from egret_sim.formal.run import Verdict, prove
-from egret_sim.formal.streams import COMPONENTS
+from egret_sim.formal.streams import COMPONENTS, FORMS
 from egru.errors import EgretError
 
 QUICK = [proof for proof in PROOFS if proof.quick]
@@ -105,6 +105,11 @@ def test_valid_never_looks_at_ready(component):
     assert ready_reaches_valid(COMPONENTS[component]()) == []
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_valid_never_looks_at_ready_in_other_forms_either(form):
+    assert ready_reaches_valid(FORMS[form]()) == []
+
+
 class _Impolite(wiring.Component):
     """Is valid only where it is waited for."""
 
@@ -127,11 +132,12 @@ def test_a_valid_that_looks_at_ready_is_found():
 
 #: Components without a stream. A new component belongs here or into COMPONENTS.
 STREAMLESS = {
-    "Accumulator", "Counters", "MacArray", "Multiplier", "NeuronUpdate", "PairMultiplier", "Ram", "ResetGate",
-    "Rom", "Selector", "SpramMemory", "SumGather",
+    "Accumulator", "BlockSums", "Counters", "HalfTable", "MacArray", "Multiplier", "NeuronUpdate",
+    "PairMultiplier", "Ram", "ResetGate", "Rom", "Selector", "SerialGather", "SpramMemory", "SumGather",
+    "SumStore",
 }  # fmt: skip
 #: Queues that are PassingFifos of another name.
-NAMED = {"EventQueue", "RecurrentQueue"}
+NAMED = {"EventQueue"}
 
 
 def test_every_component_is_known_to_have_streams_or_none():

@@ -11,10 +11,9 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import memory
 from amaranth.utils import ceil_log2
 
-from egret_hw.accumulator import SUM_LATENCY
 from egret_hw.arithmetic import pipe, strobe_pipe
 from egret_hw.fifo import PassingFifo
-from egret_hw.mac_array import PRODUCT_LATENCY, MacArray
+from egret_hw.mac_array import MacArray
 from egret_hw.memory import Ram, Rom
 from egret_hw.multiplier import Multiplier, PairMultiplier
 from egret_hw.neuron_update import NeuronUpdate
@@ -91,6 +90,7 @@ def fifo(self: PassingFifo, platform) -> Module:
     m.d.comb += [
         self.i.ready.eq((count < self.depth) | ((count == self.depth) & AnySeq(1))),
         self.o.valid.eq(count != 0),
+        self.roomy.eq(AnySeq(1)),
         Value.cast(self.o.payload).eq(words[0]),
         leaves.eq(self.o.valid & self.o.ready),
         enters.eq(self.i.valid & self.i.ready),
@@ -151,7 +151,7 @@ ANY_DATA: dict[type, Callable] = {
 def lanes(self: MacArray, platform) -> Module:
     """Lanes with any sums, that say as late as the real ones when a step's products are in."""
     m = Module()
-    late = PRODUCT_LATENCY + SUM_LATENCY - 1
+    late = self.close_latency
     strobes = [self.strobe]
     for age in range(late):
         strobes.append(strobe_pipe(m, strobes[-1], f"strobe{age}", 1))

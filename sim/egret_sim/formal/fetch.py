@@ -7,6 +7,7 @@ from egret_hw.geometry import GATES
 from egret_hw.weight_fetch import WeightFetch
 
 from .checker import drive
+from .peek import Peek
 from .proof import Build
 
 #: Cycles from an accepted request to its first word, if none is before it.
@@ -18,14 +19,16 @@ def rows_exactly(*, rows: int, words: int, skew: int = 0) -> Build:
     """A list of accepted requests, of which the oldest must explain each word and border in each cycle.
 
     A request that waits for more than its latency must be served in every cycle, so none is lost and there
-    is no gap. `skew` is added to the addresses that are expected (for the twin).
+    is no gap. `skew` is added to the addresses that are expected (for the twin). No word is held back
+    (:func:`rows_exactly_when_held` has that).
     """
 
     def build(m: Module) -> None:
-        m.submodules.fetch = fetch = WeightFetch(rows=rows, words=words, value=unsigned(2), banks=2)
+        fetch = WeightFetch(rows=rows, words=words, value=unsigned(2), banks=2)
+        peek = Peek(m, "fetch", fetch)
         drive(m, fetch)
-        asked = fetch.i.payload
-        m.d.comb += [Assume(asked.row < rows), Assume(asked.fetch | asked.close)]
+        asked = _asked(m, fetch)
+        m.d.comb += Assume(~fetch.hold)
 
         # The oldest first; a place for one more than can be under way.
         entry = data.StructLayout({"request": fetch.request, "age": range(2 * words + 4)})
@@ -66,13 +69,104 @@ def rows_exactly(*, rows: int, words: int, skew: int = 0) -> Build:
         ]
         if words > 1:
             m.d.comb += Assert((count < 2) | ~fetch.i.ready)
+        else:  # for the induction: each request ends in its only cycle
+            m.d.comb += Assert(peek.signal("ends"))
         with m.If(fetch.strobe):
-            word = fetch.word
-            m.d.comb += [
-                Assert(fetch.address == head.row * words + position + skew),
-                Assert((word.word == position) & (word.third * GATES + word.phase == position)),
-                Assert(word.phase < GATES),
-                *[Assert(getattr(word, tag) == getattr(head, tag)) for tag in _TAGS],
-            ]
+            m.d.comb += _explained(fetch, head, position, skew)
 
     return build
+
+
+def rows_exactly_when_held(*, rows: int, words: int) -> Build:
+    """As :func:`rows_exactly`, but any cycle may be held: no word goes out then, and none is lost or doubled.
+
+    A border comes once, before its request's first word or with it. Of two cycles that are not held, one
+    after the other or with held ones between, one has a word or a border while a request is under way. How
+    long a request waits depends on what holds it, so the invariant says what lies where.
+    """
+
+    def build(m: Module) -> None:
+        fetch = WeightFetch(rows=rows, words=words, value=unsigned(2), banks=2)
+        peek = Peek(m, "fetch", fetch)
+        drive(m, fetch)
+        asked = _asked(m, fetch)
+
+        list_ = [Signal(fetch.request, name=f"asked{n}") for n in range(3)]
+        count, position, bordered = Signal(range(4)), Signal(range(words + 1)), Signal()
+        head, accepted = list_[0], fetch.i.valid & fetch.i.ready
+        finished = Mux(head.fetch, fetch.strobe & (position == words - 1), fetch.close)
+        m.d.sync += count.eq(count + accepted - finished)
+        for n, place in enumerate(list_):
+            with m.If(accepted & (count - finished == n)):
+                m.d.sync += place.eq(asked)
+            with m.Elif(finished):
+                m.d.sync += place.eq(list_[min(n + 1, len(list_) - 1)])
+        with m.If(finished):
+            m.d.sync += [position.eq(0), bordered.eq(0)]
+        with m.Else():
+            m.d.sync += [position.eq(position + fetch.strobe), bordered.eq(bordered | fetch.close)]
+        acting = fetch.strobe | fetch.close
+        still = Signal(2)
+        with m.If(acting | (count == 0)):
+            m.d.sync += still.eq(0)
+        with m.Elif(~fetch.hold):
+            m.d.sync += still.eq(still + 1)
+
+        m.d.comb += [
+            Assert(~(fetch.hold & fetch.strobe)),
+            Assert(~acting | (count != 0)),
+            Assert(~fetch.strobe | head.fetch),
+            Assert(~fetch.close | (head.close & ~bordered & (position == 0))),
+            Assert(~fetch.strobe | ~head.close | bordered | fetch.close),
+            Assert(~fetch.idle | (count == 0)),
+            Assert((still == 0) | ((still == 1) & (fetch.hold | acting))),
+        ]
+        with m.If(fetch.strobe):
+            m.d.comb += _explained(fetch, head, position, 0)
+
+        # What lies where: the request at work, unless its border was all of it, and the one that waits.
+        current, current_valid = (
+            data.View(fetch.request, peek.signal("current")),
+            peek.signal("current_valid"),
+        )
+        next_, next_valid = data.View(fetch.request, peek.signal("next")), peek.signal("next_valid")
+        opening, ends = peek.signal("opening"), peek.signal("ends")
+        working = current_valid & (current.fetch | opening)
+        waits = Mux(working, list_[1].as_value(), list_[0].as_value())
+        m.d.comb += [
+            Assert(count == working + next_valid),
+            Assert(~working | (head.as_value() == current.as_value())),
+            Assert(~next_valid | (waits == next_.as_value())),
+            Assert(~next_valid | (peek.signal("next_address") == next_.row * words)),
+            Assert(
+                (~current_valid | current.fetch | current.close) & (~next_valid | next_.fetch | next_.close)
+            ),
+            Assert((~current_valid | (current.row < rows)) & (~next_valid | (next_.row < rows))),
+            Assert(~opening | (current_valid & (position == 0))),
+            Assert(bordered == (working & current.close & ~opening)),
+            Assert((position < words) & (working | (position == 0))),
+            Assert(ends == (~(working & current.fetch) | (position == words - 1))),
+            Assert((still == 0) | working),
+        ]
+        with m.If(working & current.fetch):
+            m.d.comb += _explained(fetch, current, position, 0)
+
+    return build
+
+
+def _asked(m: Module, fetch: WeightFetch) -> data.View:
+    """The request at the port, which names a row that is there and asks for something."""
+    asked = fetch.i.payload
+    m.d.comb += [Assume(asked.row < fetch.rows), Assume(asked.fetch | asked.close)]
+    return asked
+
+
+def _explained(fetch: WeightFetch, request: data.View, position: Signal, skew: int) -> list[Assert]:
+    """The address and the tags are those of word `position` of this request."""
+    word = fetch.word
+    return [
+        Assert(fetch.address == request.row * fetch.words + position + skew),
+        Assert((word.word == position) & (word.third * GATES + word.phase == position)),
+        Assert(word.phase < GATES),
+        *[Assert(getattr(word, tag) == getattr(request, tag)) for tag in _TAGS],
+    ]

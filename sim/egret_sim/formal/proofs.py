@@ -18,12 +18,12 @@ from egru.errors import EgretError
 from .contracts import ANY_DATA, CONTRACT_FIFO, CONTRACT_RAM, tile_control
 from .counting import counters_add_up
 from .encoder import jobs_in_order, set_bits_in_order
-from .fetch import rows_exactly
+from .fetch import rows_exactly, rows_exactly_when_held
 from .planting import Edit
 from .proof import Bounded, Induction, Proof, Twin
 from .queues import fifo_in_order
 from .scheduling import ticks_overtake_nothing
-from .streams import COMPONENTS, keeps_rules, link_keeps_rules, scan_keeps_rules
+from .streams import COMPONENTS, keeps_rules, link_keeps_rules, loading_link_keeps_rules, scan_keeps_rules
 from .sums import sums_are_sums
 from .tiles import never_stands_still, parts_agree
 
@@ -103,6 +103,24 @@ PROOFS: tuple[Proof, ...] = (
             "a byte leaves whether or not it is taken",
             (Edit(ByteLink, "with m.If(self.sent.ready)", "with m.If(1)"),),
             depth=12,
+        ),
+    ),
+    Proof(
+        name="stream/link-loads",
+        says=f"{_RULES}; weights are loaded to addresses that are there",
+        parameters="ByteLink as above, with 3 words of weights to load, and a counter",
+        method=Bounded(16),
+        build=loading_link_keeps_rules,
+        twin=Twin(
+            "a word is loaded wherever its address is",
+            (
+                Edit(
+                    ByteLink,
+                    "mine = (token.value == number) & (token.index < self.load_words[number])",
+                    "mine = token.value == number",
+                ),
+            ),
+            depth=16,
         ),
     ),
     Proof(
@@ -225,12 +243,27 @@ PROOFS: tuple[Proof, ...] = (
             build=rows_exactly(rows=3, words=words),
             twin=Twin(
                 "a row has a word too many",
-                (Edit(WeightFetch, "last.eq(word == self.words - 2)", "last.eq(word == self.words - 1)"),),
+                (Edit(WeightFetch, "ends.eq(word == self.words - 2)", "ends.eq(word == self.words - 1)"),),
                 depth=2 * words + 4,
             ),
             quick=words == 3,
         )
         for words in (2, 3, 5)
+    ],
+    *[
+        Proof(
+            name=f"fetch/held-{words}",
+            says=f"{_ROWS[: -len(', without a gap')]}, whenever words are held back, and none goes out then",
+            parameters=f"3 rows of {words} word(s), any cycle held",
+            method=Induction(2),
+            build=rows_exactly_when_held(rows=3, words=words),
+            twin=Twin(
+                "a row moves on where its last word is held back",
+                (Edit(WeightFetch, "done.eq(ends & ~self.hold)", "done.eq(ends)"),),
+                depth=words + 6,
+            ),
+        )
+        for words in (1, 3)
     ],
     Proof(
         name="sums/forwarded",
@@ -287,9 +320,9 @@ PROOFS: tuple[Proof, ...] = (
     Proof(
         name="tile/parts",
         says="no product comes to a bank that is read; reads do not overlap; own events have a place",
-        parameters="1 unit, 3 lanes, any weights, tables and states; an update of 1 cycle",
+        parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
         method=Bounded(16),
-        build=parts_agree(units=1, lanes=3),
+        build=parts_agree(units=2, lanes=3),
         twin=Twin(
             "a step closes while its rows are under way",
             (Edit(TileScheduler, "at_rest = self.lanes_empty & ~self.o.valid", "at_rest = Signal(init=1)"),),
@@ -299,16 +332,16 @@ PROOFS: tuple[Proof, ...] = (
     Proof(
         name="tile/progress",
         says="no deadlock: within 20 cycles a token moves, if one waits or a step is to be sent",
-        parameters="1 unit, 3 lanes, any weights, tables and states; an update of 1 cycle",
+        parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
         method=Bounded(24),
-        build=never_stands_still(units=1, lanes=3, cycles=20),
+        build=never_stands_still(units=2, lanes=3, cycles=20),
         twin=Twin(
             "a silent step does not tick",
             (
                 Edit(
                     EventEncoder,
-                    "tick = working & ~left.any() & group.last",
-                    "tick = working & ~left.any() & group.last & group.fired.any()",
+                    "tick = working & ~left.any() & last",
+                    "tick = working & ~left.any() & last & group.fired.any()",
                 ),
             ),
             depth=26,

@@ -1,9 +1,10 @@
 """Stream rules of every component that has streams."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from amaranth.hdl import Assume, Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Assert, Assume, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
@@ -14,6 +15,7 @@ from egret_hw.fifo import PassingFifo
 from egret_hw.geometry import RowGeometry
 from egret_hw.link import ByteLink
 from egret_hw.logit_scan import LogitScan
+from egret_hw.queues import RecurrentQueue
 from egret_hw.readout import ReadoutTile
 from egret_hw.readout_scheduler import ReadoutScheduler
 from egret_hw.stream import Kind
@@ -47,23 +49,24 @@ def image(*, reset: str = "after", mode: str = "mean", units: int = UNITS) -> Ne
     )
 
 
-def accelerator() -> Accelerator:
-    """One layer and a readout."""
-    return Accelerator(image(), AcceleratorConfig(lanes=LANES, queue_depth=1))
+def accelerator(**options: Any) -> Accelerator:
+    """One layer and a readout, with any further options of its configuration."""
+    return Accelerator(image(), AcceleratorConfig(lanes=LANES, queue_depth=1, **options))
 
 
-def tile(*, streams: int = 1, reset: str = "after", lanes: int = LANES, units: int = UNITS) -> Tile:
-    """A layer of its own."""
+def tile(
+    *, streams: int = 1, reset: str = "after", lanes: int = LANES, units: int = UNITS, **options: Any
+) -> Tile:
+    """A layer of its own, with any further options of a tile."""
     layer = image(reset=reset, units=units).layers[0]
-    return Tile(layer=layer, lanes=lanes, update_lanes=1, queue_depth=1, streams=streams)
+    return Tile(layer=layer, lanes=lanes, update_lanes=1, queue_depth=1, streams=streams, **options)
 
 
-def readout(*, mode: str = "mean") -> ReadoutTile:
+def readout(*, mode: str = "mean", compact: bool = False) -> ReadoutTile:
     """A readout of its own."""
     network = image(mode=mode)
-    return ReadoutTile(
-        readout=network.readout, events=network.layers[0].event_format, lanes=1, queue_depth=1, streams=1
-    )
+    events = network.layers[0].event_format
+    return ReadoutTile(readout=network.readout, events=events, lanes=1, queue_depth=1, compact=compact)
 
 
 def scheduler(*, streams: int = 1, gate_first: bool = False) -> TileScheduler:
@@ -82,8 +85,15 @@ def scheduler(*, streams: int = 1, gate_first: bool = False) -> TileScheduler:
     )
 
 
-def link() -> ByteLink:
-    """The serial link of a network with one unit, with the smallest buffers."""
+#: Words of weights that a link loads, and their layout.
+_LOAD_WORDS, _LOAD = 3, data.StructLayout({"address": range(3), "word": 3})
+
+
+def link(*, loads: bool = False) -> ByteLink:
+    """The serial link of a network with one unit, with the smallest buffers.
+
+    With `loads` it also loads weights and reads a counter.
+    """
     return ByteLink(
         inputs=2,
         input_value=unsigned(2),
@@ -93,11 +103,14 @@ def link() -> ByteLink:
         logit_value=signed(2),
         receive_depth=4,
         event_depth=4,
+        loads=[(_LOAD, _LOAD_WORDS)] if loads else (),
+        counters=1 if loads else 0,
     )
 
 
 COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
     PassingFifo: lambda: PassingFifo(data.StructLayout({"item": 2}), depth=3),
+    RecurrentQueue: lambda: RecurrentQueue(units=UNITS, event_bits=2, streams=1),
     TileScheduler: lambda: scheduler(streams=2, gate_first=True),
     WeightFetch: lambda: WeightFetch(rows=3, words=2, value=unsigned(2), banks=2),
     EventEncoder: lambda: EventEncoder(units=4, lanes=2, event_bits=1, steps=1),
@@ -116,6 +129,20 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
 }
 """Every component with streams, as small as it comes. A test holds that none is missing."""
 
+FORMS: dict[str, Callable[[], wiring.Component]] = {
+    "small queue": lambda: PassingFifo(data.StructLayout({"item": 2}), depth=9, small=True),
+    "deep queue": lambda: PassingFifo(data.StructLayout({"item": 2}), depth=17),
+    "small encoder": lambda: EventEncoder(units=4, lanes=2, event_bits=1, steps=1, small=True),
+    "weights loaded": lambda: tile(loaded=True),
+    "compact": lambda: tile(compact=True),
+    "gate first": lambda: tile(reset="before"),
+    "gate first, compact": lambda: tile(reset="before", compact=True),
+    "compact readout": lambda: readout(compact=True),
+    "link with loads": lambda: link(loads=True),
+    "parity": lambda: accelerator(protection="parity"),
+}
+"""Other forms of some of them, of other parts or with more streams."""
+
 
 def keeps_rules(make: Callable[[], wiring.Component]) -> Build:
     """All output streams keep the rules whatever the inputs do, as long as those keep them."""
@@ -132,7 +159,19 @@ def keeps_rules(make: Callable[[], wiring.Component]) -> Build:
 
 def link_keeps_rules(m: Module) -> None:
     """The link's streams, where the last layer sends only what a TICK that went in has caused."""
-    component = link()
+    _link_keeps_rules(m, link())
+
+
+def loading_link_keeps_rules(m: Module) -> None:
+    """The same with weights to load, of which each word is taken at once and has an address that is there."""
+    component = link(loads=True)
+    _link_keeps_rules(m, component)
+    m.d.comb += Assume(component.load0.ready)
+    with m.If(component.load0.valid):
+        m.d.comb += Assert(component.load0.payload.address < _LOAD_WORDS)
+
+
+def _link_keeps_rules(m: Module, component: ByteLink) -> None:
     m.submodules.component = component
     drive(m, component)
     for name, port in streams_of(component, Out).items():

@@ -4,7 +4,6 @@ from amaranth.asserts import AnyConst
 from amaranth.hdl import Array, Assert, Assume, Module, Mux, Signal
 
 from egret_hw.accumulator import (
-    ASK_LATENCY,
     PART_DEPTH,
     SUM_LATENCY,
     SUM_READ_LATENCY,
@@ -18,8 +17,9 @@ from .proof import Build
 
 #: Cycles from a tag to its sum in the memory.
 _WRITE_LATENCY = TAG_AHEAD + 2
-#: Cycles before a reader asks in which no product may go to its bank.
-_QUIET = ASK_LATENCY + SUM_LATENCY + TAG_AHEAD - 1
+#: Cycles in which no tag may go to a reader's bank: the last one is that in which it asks. A product that
+#: comes `SUM_LATENCY` cycles before that is in what the reader gets; its tag is earlier still.
+_QUIET = SUM_LATENCY + TAG_AHEAD - 1
 
 
 def sums_are_sums(

@@ -1,9 +1,9 @@
 """A small complete tile: its parts keep what they promise each other, and it never comes to a standstill."""
 
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Assert, Assume, Module, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal, Value
 
-from egret_hw.accumulator import ASK_LATENCY, SUM_LATENCY, TAG_AHEAD
+from egret_hw.accumulator import SUM_LATENCY, TAG_AHEAD
 from egret_hw.mac_array import PRODUCT_LATENCY
 from egret_hw.stream import Kind
 from egret_hw.tile import Tile
@@ -20,8 +20,9 @@ PATIENCE = 2
 def parts_agree(*, units: int, lanes: int) -> Build:
     """Promises between the parts of a tile, which their own proofs take for granted.
 
-    The queue of recurrent events is never full; no product comes to a bank that is read; a bank is read from
-    its beginning only when the reading before is over.
+    The queue of recurrent events is never full, nor is the encoder's store of groups; no product comes to a
+    bank that is read; a bank is read from its beginning only so long after the reading before as the gather
+    asks.
     """
 
     def build(m: Module) -> None:
@@ -32,7 +33,7 @@ def parts_agree(*, units: int, lanes: int) -> Build:
 
         macs = peek.part("macs")
         strobe, bank = macs.strobe, macs.word.bank
-        quiet = ASK_LATENCY + SUM_LATENCY + TAG_AHEAD - 1
+        quiet = SUM_LATENCY + TAG_AHEAD
         for age in range(1, PRODUCT_LATENCY - TAG_AHEAD + quiet):
             late, late_bank = Signal(name=f"product{age}"), Signal(name=f"product_bank{age}")
             m.d.sync += [late.eq(strobe), late_bank.eq(bank)]
@@ -40,12 +41,19 @@ def parts_agree(*, units: int, lanes: int) -> Build:
             if age >= PRODUCT_LATENCY - TAG_AHEAD:
                 m.d.comb += Assert(~(macs.reading & strobe & (bank == macs.read_bank)))
 
-        reading = Signal()
+        # Two cycles from `done` to `start`, and two from reset.
+        reading, rested = Signal(), Signal(2)
+        m.d.sync += rested.eq(Mux(gather.done, 1, Cat(1, rested[0])))
         with m.If(gather.start):
-            m.d.comb += Assert(~reading)
+            m.d.comb += Assert(~reading & ~gather.done & rested[1])
             m.d.sync += reading.eq(1)
         with m.Elif(gather.done):
             m.d.sync += reading.eq(0)
+
+        # With one stream, the results between two ticks are those of one step.
+        encoder, groups = dut.encoder, Signal(range(dut.encoder.depth + 2))
+        m.d.sync += groups.eq(Mux(encoder.done, 0, groups) + encoder.result_strobe)
+        m.d.comb += Assert(~encoder.result_strobe | encoder.done | (groups < encoder.depth))
 
     return build
 

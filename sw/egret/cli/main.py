@@ -14,6 +14,7 @@ from egret import __version__
 from egret.cli import (
     bench,
     bench_fpga,
+    bench_train,
     bitstream,
     doctor,
     evaluate,
@@ -60,6 +61,7 @@ for _command in (
     bench.bench,
     bench_fpga.bench_fpga,
     faults.faults,
+    bench_train.bench_train,
     doctor.doctor,
 ):
     app.command()(_command)

@@ -1,0 +1,385 @@
+// The forward pass of one layer. A thread owns panels of units, and computes them for all sequences.
+//
+// Sums are formed in the same order whatever the number of threads: by input, then by source unit.
+#pragma once
+#include <limits>
+#include "layer.h"
+#include "team.h"
+#include "tile.h"
+
+namespace egru {
+
+template <class T>
+struct ForwardSpace {
+  static constexpr int P = panel<T>;
+  T *input, *bias, *theta, *c, *sums, *gates;
+  int32_t *index[2], *count[2], *x_index, *x_count, *fired;
+  T *value[2], *gated, *x_value;
+  int panels, block;  // block: steps whose input products are formed together
+  int64_t list;       // places of a sequence's list of events: a part for each thread
+
+  ForwardSpace(const Layer& layer, Arena&& arena) { lay_out(layer, arena); }
+  ForwardSpace(const Layer& layer, Arena& arena) { lay_out(layer, arena); }
+
+  void lay_out(const Layer& layer, Arena& arena) {
+    const int64_t batch = layer.batch;
+    panels = panels_of<T>(layer.units);
+    block = batch >= 8 ? 1 : int(16 / batch);
+    list = int64_t(panels) * P;
+    input = arena.take<T>(int64_t(panels) * layer.inputs * 3 * P);
+    bias = arena.take<T>(int64_t(panels) * 4 * P);
+    theta = arena.take<T>(int64_t(panels) * P);
+    c = arena.take<T>(panels * batch * P);
+    sums = arena.take<T>((block > 1 ? panels : layer.threads) * block * batch * 4 * P);
+    gates = arena.take<T>(layer.after ? 0 : panels * batch * 3 * P);
+    for (int k = 0; k < 2; k++) {
+      index[k] = arena.take<int32_t>(batch * list);
+      value[k] = arena.take<T>(batch * list);
+      count[k] = arena.take<int32_t>(layer.threads * batch);
+    }
+    fired = arena.take<int32_t>(layer.threads * batch);
+    gated = arena.take<T>(layer.after ? 0 : batch * list);
+    const int64_t x_places = layer.sparse_input ? layer.threads * block * batch : 0;
+    x_index = arena.take<int32_t>(x_places * layer.inputs);
+    x_value = arena.take<T>(x_places * layer.inputs);
+    x_count = arena.take<int32_t>(x_places);
+  }
+};
+
+template <class T>
+class Forward {
+  static constexpr int P = panel<T>, W = width<T>;
+  const Layer& layer;
+  Team& team;
+  const int me;
+  const ForwardSpace<T> space;
+  const int64_t batch, units, inputs;
+  const int first, last;  // the panels of this thread
+  const T *x, *y0;
+  T* const y;
+  const Kept<T> kept;
+
+ public:
+  Forward(const Layer& layer, Team& team, int me)
+      : layer(layer), team(team), me(me), space(layer, Arena(layer.workspace)), batch(layer.batch),
+        units(layer.units), inputs(layer.inputs), first(team.begin(space.panels, me)),
+        last(team.begin(space.panels, me + 1)), x(static_cast<const T*>(layer.x)),
+        y0(static_cast<const T*>(layer.y0)), y(static_cast<T*>(layer.y)), kept(layer) {}
+
+  void run() {
+    prepare();
+    team.wait();
+    for (int64_t t = 0; t < layer.steps; t++) {
+      if (t % space.block == 0) {
+        if (layer.sparse_input) list_inputs(t);
+        if (space.block > 1)
+          for (int p = first; p < last; p++) add_inputs(t, p, space.sums + p * space.block * batch * 4 * P);
+      }
+      int32_t* count = space.count[t & 1] + me * batch;
+      for (int64_t b = 0; b < batch; b++) count[b] = 0;
+      if (layer.after) {
+        const bool sparse = double(events_before(t)) <= dense_share(layer) * double(batch * units);
+        for (int p = first; p < last; p++) step_after(t, p, sparse);
+      }
+      else {
+        step_before(t);
+      }
+      team.wait();
+    }
+    finish();
+  }
+
+ private:
+  bool ended(int64_t t, int64_t b) const { return layer.lengths && t >= layer.lengths[b]; }
+  bool listed() const { return layer.skip != never || !layer.after; }
+  int lanes(int p) const { return int(units - int64_t(p) * P < P ? units - int64_t(p) * P : P); }
+  T* packed(int p) const { return static_cast<T*>(layer.packed) + p * units * 3 * P; }
+  const T* y_before(int64_t t) const { return t ? y + (t - 1) * batch * units : y0; }
+
+  void prepare() {
+    const T *bias_ih = static_cast<const T*>(layer.bias_ih), *bias_hh = static_cast<const T*>(layer.bias_hh);
+    const T *theta = static_cast<const T*>(layer.theta), *c0 = static_cast<const T*>(layer.c0);
+    int32_t* count = space.count[1] + me * batch;
+    for (int64_t b = 0; b < batch; b++) count[b] = 0;
+    for (int p = first; p < last; p++) {
+      pack_rows(static_cast<const T*>(layer.weight_hh), units, units, p, packed(p));
+      pack_rows(static_cast<const T*>(layer.weight_ih), units, inputs, p, space.input + p * inputs * 3 * P);
+      for (int u = 0; u < P; u++) {
+        const int64_t unit = int64_t(p) * P + u;
+        const bool real = unit < units;
+        T* bias = space.bias + p * 4 * P + u;
+        bias[0] = real ? bias_ih[unit] + bias_hh[unit] : T(0);
+        bias[P] = real ? bias_ih[units + unit] + bias_hh[units + unit] : T(0);
+        bias[2 * P] = real ? bias_ih[2 * units + unit] : T(0);
+        bias[3 * P] = real ? bias_hh[2 * units + unit] : T(0);
+        space.theta[unit] = real ? theta[unit] : std::numeric_limits<T>::infinity();
+        for (int64_t b = 0; b < batch; b++)
+          space.c[(p * batch + b) * P + u] = real ? c0[b * units + unit] : T(0);
+      }
+      if (listed()) {
+        for (int64_t b = 0; b < batch; b++)
+          for (int u = 0; u < lanes(p); u++)
+            if (const T value = y0[b * units + p * P + u]; value != T(0)) add_event(1, b, p, u, value);
+      }
+    }
+  }
+
+  void add_event(int parity, int64_t b, int p, int u, T value) {
+    const int64_t at = b * space.list + first * P + space.count[parity][me * batch + b]++;
+    space.index[parity][at] = p * P + u;
+    space.value[parity][at] = value;
+  }
+
+  void list_inputs(int64_t t) {
+    const int64_t rows = rows_from(t);
+    for (int64_t n = 0; n < rows; n++) {
+      const T* row = x + (t * batch + n) * inputs;
+      const int64_t place = me * space.block * batch + n;
+      int32_t* index = space.x_index + place * inputs;
+      T* value = space.x_value + place * inputs;
+      int32_t count = 0;
+      for (int64_t i = 0; i < inputs; i += W) {
+        const V<T> part = load_some<T>(row + i, int(inputs - i));
+        for_bits(lane_bits<T>(part != T(0)), [&](int lane) {
+          index[count] = int32_t(i + lane);
+          value[count++] = row[i + lane];
+        });
+      }
+      space.x_count[place] = count;
+    }
+  }
+
+  int64_t rows_from(int64_t t) const {
+    return (layer.steps - t < space.block ? layer.steps - t : space.block) * batch;
+  }
+
+  // Biases and input products of a panel, from step t on: rows x (z, r, a_g, room for q).
+  void add_inputs(int64_t t, int p, T* sums) {
+    const T *weight = space.input + p * inputs * 3 * P, *bias = space.bias + p * 4 * P;
+    const int64_t rows = rows_from(t);
+    if (layer.sparse_input) {
+      for (int64_t n = 0; n < rows; n++) {
+        V<T> acc[6];
+        for (int v = 0; v < 6; v++) acc[v] = load<T>(bias + v * W);
+        const int64_t place = me * space.block * batch + n;
+        add_rows<6>(acc, weight, space.x_index + place * inputs, space.x_value + place * inputs,
+                    space.x_count[place]);
+        for (int v = 0; v < 6; v++) store<T>(sums + n * 4 * P + v * W, acc[v]);
+      }
+      return;
+    }
+    for_tiles<tile_rows(6)>(int(rows), [&](auto m, int n) __attribute__((always_inline)) {
+      constexpr int M = decltype(m)::value;
+      V<T> acc[M][6];
+#pragma GCC unroll 8
+      for (int i = 0; i < M; i++)
+#pragma GCC unroll 8
+        for (int v = 0; v < 6; v++) acc[i][v] = load<T>(bias + v * W);
+      multiply<T, M, 6, 0>(acc, inputs, x + (t * batch + n) * inputs, inputs, 1, weight, 3 * P, nullptr, 0);
+#pragma GCC unroll 8
+      for (int i = 0; i < M; i++)
+#pragma GCC unroll 8
+        for (int v = 0; v < 6; v++) store<T>(sums + (n + i) * 4 * P + v * W, acc[i][v]);
+    });
+  }
+
+  // The event-driven product: rows of the weights of those sources that sent something.
+  template <int N>
+  static inline void add_rows(V<T> (&acc)[N], const T* weight, const int32_t* index, const T* value, int count) {
+    for (int e = 0; e < count; e++) {
+      const T* row = weight + int64_t(index[e]) * 3 * P;
+      const V<T> factor = splat<T>(value[e]);
+#pragma GCC unroll 8
+      for (int v = 0; v < N; v++) acc[v] += factor * load<T>(row + v * W);
+    }
+  }
+
+  template <int N>
+  inline void add_events(V<T> (&acc)[N], int parity, int64_t b, const T* weight, const T* value) const {
+    for (int thread = 0; thread < team.size; thread++) {
+      const int64_t at = b * space.list + int64_t(team.begin(space.panels, thread)) * P;
+      add_rows<N>(acc, weight, space.index[parity] + at, value + at, space.count[parity][thread * batch + b]);
+    }
+  }
+
+  int64_t events_before(int64_t t) const {
+    int64_t total = 0;
+    for (int64_t k = 0; k < team.size * batch; k++) total += space.count[(t + 1) & 1][k];
+    return total;
+  }
+
+  T* sums_of(int64_t t, int p) {
+    if (space.block > 1) return space.sums + (p * space.block + t % space.block) * batch * 4 * P;
+    T* sums = space.sums + me * batch * 4 * P;
+    add_inputs(t, p, sums);
+    return sums;
+  }
+
+  // Products of all sequences first, gates after them: the gates of one sequence are a long chain of
+  // operations, and those of several overlap when nothing lies between them.
+  void step_after(int64_t t, int p, bool sparse) {
+    T* sums = sums_of(t, p);
+    const T *weight = packed(p), *bias = space.bias + (p * 4 + 3) * P;
+    const int before = int(t + 1) & 1;
+    if (sparse) {
+      for (int64_t b = 0; b < batch; b++) {
+        if (ended(t, b)) continue;
+        V<T> acc[1][6];
+        load_sums<1>(acc, sums + b * 4 * P, bias);
+        add_events<6>(acc[0], before, b, weight, space.value[before]);
+        store_sums<1>(acc, sums + b * 4 * P);
+      }
+    } else {
+      const T* previous = y_before(t);
+      for_tiles<tile_rows(6)>(int(batch), [&](auto m, int b) __attribute__((always_inline)) {
+        constexpr int M = decltype(m)::value;
+        V<T> acc[M][6];
+        load_sums<M>(acc, sums + b * 4 * P, bias);
+        multiply<T, M, 6, 0>(acc, units, previous + b * units, units, 1, weight, 3 * P, nullptr, 0);
+        store_sums<M>(acc, sums + b * 4 * P);
+      });
+    }
+    int32_t* fired = space.fired + me * batch;
+    for (int64_t b = 0; b < batch; b++) {
+      if (ended(t, b)) {
+        silence(t, b, p);
+        fired[b] = 0;
+      } else {
+        fired[b] = int32_t(update_after(t, b, p, sums + b * 4 * P));
+      }
+    }
+    // Apart from the gates: a branch that is guessed wrong would have to wait for their long chain.
+    for (int64_t b = 0; b < batch; b++) list_fired(t, b, p, uint32_t(fired[b]));
+  }
+
+  // Rows of sums hold z, r, a_g and q; the accumulators z, r and q.
+  template <int M>
+  static inline void load_sums(V<T> (&acc)[M][6], const T* sums, const T* bias) {
+#pragma GCC unroll 8
+    for (int i = 0; i < M; i++)
+#pragma GCC unroll 8
+      for (int v = 0; v < 6; v++) acc[i][v] = load<T>(v < 4 ? sums + i * 4 * P + v * W : bias + (v - 4) * W);
+  }
+  template <int M>
+  static inline void store_sums(const V<T> (&acc)[M][6], T* sums) {
+#pragma GCC unroll 8
+    for (int i = 0; i < M; i++)
+#pragma GCC unroll 8
+      for (int v = 0; v < 6; v++) store<T>(sums + i * 4 * P + (v < 4 ? v : v + 2) * W, acc[i][v]);
+  }
+
+  // reset="before": the candidates' products are of r * y, so all r come first.
+  void step_before(int64_t t) {
+    const int before = int(t + 1) & 1;
+    for (int p = first; p < last; p++) {
+      const T *sums = sums_of(t, p), *weight = packed(p);
+      T* gates = space.gates + p * batch * 3 * P;
+      for (int64_t b = 0; b < batch; b++) {
+        if (ended(t, b)) continue;
+        V<T> acc[4];
+        for (int v = 0; v < 4; v++) acc[v] = load<T>(sums + b * 4 * P + v * W);
+        add_events<4>(acc, before, b, weight, space.value[before]);
+        for (int v = 0; v < 4; v++) store<T>(gates + b * 3 * P + v * W, sigmoid<T>(acc[v]));
+        for (int v = 4; v < 6; v++) store<T>(gates + b * 3 * P + v * W, load<T>(sums + b * 4 * P + v * W));
+      }
+    }
+    for (int64_t b = 0; b < batch; b++) {
+      const int64_t at = b * space.list + first * P;
+      for (int e = 0; e < space.count[before][me * batch + b]; e++) {
+        const int unit = space.index[before][at + e];
+        const T r = space.gates[((unit / P) * batch + b) * 3 * P + P + unit % P];
+        space.gated[at + e] = r * space.value[before][at + e];
+      }
+    }
+    team.wait();
+    for (int p = first; p < last; p++) {
+      const T *weight = packed(p) + 2 * P, *bias = space.bias + (p * 4 + 3) * P;
+      for (int64_t b = 0; b < batch; b++) {
+        if (ended(t, b)) {
+          silence(t, b, p);
+          continue;
+        }
+        V<T> acc[2] = {load<T>(bias), load<T>(bias + W)};
+        add_events<2>(acc, before, b, weight, space.gated);
+        const T* gates = space.gates + (p * batch + b) * 3 * P;
+        uint32_t fired = 0;
+        for (int v = 0; v < 2; v++) {
+          const V<T> z = load<T>(gates + v * W), r = load<T>(gates + P + v * W);
+          const V<T> g = tanh<T>(load<T>(gates + 2 * P + v * W) + acc[v]);
+          const V<T> potential = fire(t, b, p, v, z, g, fired);
+          if (kept.values) keep(t, b, p, v, z, r, g, potential);
+        }
+        list_fired(t, b, p, fired);
+      }
+    }
+  }
+
+  inline uint32_t update_after(int64_t t, int64_t b, int p, const T* sums) {
+    uint32_t fired = 0;
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; v++) {
+      const V<T> z = sigmoid<T>(load<T>(sums + v * W)), r = sigmoid<T>(load<T>(sums + P + v * W));
+      const V<T> q = load<T>(sums + 3 * P + v * W);
+      const V<T> g = tanh<T>(load<T>(sums + 2 * P + v * W) + r * q);
+      const V<T> potential = fire(t, b, p, v, z, g, fired);
+      if (kept.values) {
+        keep(t, b, p, v, z, r, g, potential);
+        store<T>(kept.value(t, b, p) + 3 * P + v * W, q);
+      }
+    }
+    return fired;
+  }
+
+  inline void keep(int64_t t, int64_t b, int p, int v, V<T> z, V<T> r, V<T> g, V<T> potential) {
+    T* to = kept.value(t, b, p) + v * W;
+    store<T>(to, z);
+    store<T>(to + P, r);
+    store<T>(to + 2 * P, g);
+    store<T>(kept.potential(t, b, p) + v * W, potential);
+  }
+
+  // State, threshold and event of one vector of units; returns the potential before the reset.
+  inline V<T> fire(int64_t t, int64_t b, int p, int v, V<T> z, V<T> g, uint32_t& fired) {
+    T* state = space.c + (p * batch + b) * P + v * W;
+    const int64_t unit = int64_t(p) * P + v * W;
+    const int count = int(units - unit);
+    const V<T> theta = load<T>(space.theta + unit);
+    V<T> potential = z * load<T>(state) + (T(1) - z) * g;
+    if (!layer.threshold_reset && count > 0) potential -= load_some<T>(y_before(t) + b * units + unit, count);
+    const Mask<T> over = potential > theta;
+    store<T>(state, layer.threshold_reset ? select<T>(over, potential - theta, potential) : potential);
+    const int64_t at = (t * batch + b) * units + unit;
+    store_some<T>(y + at, select<T>(over, potential, V<T>{}), count);
+    if (layer.o) store_some<T>(static_cast<T*>(layer.o) + at, select<T>(over, splat<T>(1), V<T>{}), count);
+    fired |= lane_bits<T>(over) << (v * W);
+    return potential;
+  }
+
+  void list_fired(int64_t t, int64_t b, int p, uint32_t fired) {
+    if (!listed()) return;
+    const T* row = y + (t * batch + b) * units + int64_t(p) * P;
+    for_bits(fired, [&](int u) { add_event(int(t & 1), b, p, u, row[u]); });
+  }
+
+  void silence(int64_t t, int64_t b, int p) {
+    const int64_t at = (t * batch + b) * units + int64_t(p) * P;
+    for (int u = 0; u < lanes(p); u++) y[at + u] = T(0);
+    if (layer.o)
+      for (int u = 0; u < lanes(p); u++) static_cast<T*>(layer.o)[at + u] = T(0);
+  }
+
+  void finish() {
+    for (int p = first; p < last; p++) {
+      for (int64_t b = 0; b < batch; b++) {
+        const int64_t end = layer.lengths ? layer.lengths[b] : layer.steps;
+        for (int u = 0; u < lanes(p); u++) {
+          const int64_t at = b * units + int64_t(p) * P + u;
+          static_cast<T*>(layer.c_last)[at] = space.c[(p * batch + b) * P + u];
+          static_cast<T*>(layer.y_last)[at] = y[(end - 1) * batch * units + at];
+        }
+      }
+    }
+  }
+};
+
+}  // namespace egru

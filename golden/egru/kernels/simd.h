@@ -1,0 +1,170 @@
+// One machine vector of float or double, and the functions of it that the gates need.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+namespace egru {
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64, registers = 32;
+#elif defined(__AVX__)
+constexpr int vector_bytes = 32, registers = 16;
+#elif defined(__aarch64__)
+constexpr int vector_bytes = 16, registers = 32;
+#else
+constexpr int vector_bytes = 16, registers = 16;
+#endif
+
+template <class T>
+struct Vector;
+
+template <>
+struct Vector<float> {
+  typedef float type __attribute__((vector_size(vector_bytes)));
+  typedef int32_t bits __attribute__((vector_size(vector_bytes)));
+  typedef float unaligned __attribute__((vector_size(vector_bytes), aligned(4), may_alias));
+};
+
+template <>
+struct Vector<double> {
+  typedef double type __attribute__((vector_size(vector_bytes)));
+  typedef int64_t bits __attribute__((vector_size(vector_bytes)));
+  typedef double unaligned __attribute__((vector_size(vector_bytes), aligned(8), may_alias));
+};
+
+template <class T>
+using V = typename Vector<T>::type;
+template <class T>
+using Mask = typename Vector<T>::bits;  // all ones where true
+template <class T>
+constexpr int width = vector_bytes / int(sizeof(T));
+// Units are handled in panels of two vectors; a row of a panel holds their gates z, r, g side by side.
+template <class T>
+constexpr int panel = 2 * width<T>;
+
+template <class T>
+inline V<T> load(const T* p) {
+  return *reinterpret_cast<const typename Vector<T>::unaligned*>(p);
+}
+template <class T>
+inline void store(T* p, V<T> v) {
+  *reinterpret_cast<typename Vector<T>::unaligned*>(p) = v;
+}
+template <class T>
+inline V<T> splat(T value) {
+  return value - V<T>{};  // not +, which would turn -0 into 0
+}
+template <class T>
+inline V<T> select(Mask<T> mask, V<T> yes, V<T> no) {
+  return mask ? yes : no;
+}
+template <class T>
+inline T sum(V<T> v) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_reduce_add_ps((__m512)v);
+  if constexpr (sizeof(T) == 8) return _mm512_reduce_add_pd((__m512d)v);
+#endif
+  T total = v[0];
+  for (int i = 1; i < width<T>; i++) total += v[i];
+  return total;
+}
+
+// Bit i is set where lane i of a mask is true.
+template <class T>
+inline uint32_t lane_bits(Mask<T> mask) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask);
+  if constexpr (sizeof(T) == 8) return _mm512_test_epi64_mask((__m512i)mask, (__m512i)mask);
+#elif defined(__AVX__)
+  if constexpr (sizeof(T) == 4) return _mm256_movemask_ps((__m256)mask);
+  if constexpr (sizeof(T) == 8) return _mm256_movemask_pd((__m256d)mask);
+#endif
+  uint32_t bits = 0;
+  for (int i = 0; i < width<T>; i++) bits |= uint32_t(mask[i] & 1) << i;
+  return bits;
+}
+
+// Call body(i) for every bit i that is set, from the lowest.
+template <class Body>
+inline void for_bits(uint32_t bits, Body&& body) {
+  for (; bits; bits &= bits - 1) body(__builtin_ctz(bits));
+}
+
+template <class T>
+struct Expm1;
+
+template <>
+struct Expm1<float> {
+  static constexpr float limit = 87.0f, magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  static constexpr int shift = 23, bias = 127, terms = 7;
+};
+
+template <>
+struct Expm1<double> {
+  static constexpr double limit = 708.0, magic = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double ln2_high = 6.93145751953125e-1, ln2_low = 1.42860682030941723212e-6;
+  static constexpr int shift = 52, bias = 1023, terms = 14;
+};
+
+constexpr double factorial(int k) { return k < 2 ? 1.0 : k * factorial(k - 1); }
+
+// x within -limit..limit; a NaN stays one.
+template <class T>
+inline V<T> clamp(V<T> x, T limit) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm512_max_ps(_mm512_set1_ps(-limit), _mm512_min_ps(_mm512_set1_ps(limit), (__m512)x));
+#endif
+  x = select<T>(x > limit, splat<T>(limit), x);
+  return select<T>(x < -limit, splat<T>(-limit), x);
+}
+
+// exp(x) - 1: with x = n ln 2 + r, it is 2^n p + (2^n - 1) where p = exp(r) - 1 is a Taylor polynomial,
+// |r| <= ln 2 / 2. A NaN stays one.
+template <class T>
+inline V<T> expm1(V<T> x) {
+  using C = Expm1<T>;
+  x = clamp<T>(x, C::limit);
+  V<T> shifted = x * T(1.442695040888963407) + C::magic;
+  V<T> n = shifted - C::magic;
+  Mask<T> bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits << C::shift) + (decltype(bits[0] + 0)(C::bias) << C::shift);
+  V<T> power;
+  std::memcpy(&power, &bits, sizeof power);
+  V<T> r = x - n * C::ln2_high - n * C::ln2_low;
+  V<T> p = splat<T>(T(1.0 / factorial(C::terms)));
+#pragma GCC unroll 16
+  for (int k = C::terms - 1; k > 0; k--) p = p * r + T(1.0 / factorial(k));
+  return power * (p * r) + (power - T(1));
+}
+
+// 1 / x for x from 1 to 2^127, to within one unit in the last place.
+template <class T>
+inline V<T> reciprocal(V<T> x) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) {
+    // A division takes as long as ten multiplications; a table entry and one step of Newton's rule do not.
+    const V<T> near = (V<T>)_mm512_rcp14_ps((__m512)x);
+    return near + near * (T(1) - x * near);
+  }
+#endif
+  return T(1) / x;
+}
+
+template <class T>
+inline V<T> sigmoid(V<T> x) {
+  return reciprocal<T>(expm1<T>(-x) + T(2));
+}
+template <class T>
+inline V<T> tanh(V<T> x) {
+  V<T> e = expm1<T>(x + x);
+  return e * reciprocal<T>(e + T(2));
+}
+
+}  // namespace egru
