@@ -75,7 +75,9 @@ def test_an_image_that_is_missing_cut_or_foreign_is_refused_and_named(tmp_path, 
 
 def test_an_unknown_board_is_refused_and_the_known_ones_are_listed(tmp_path, capsys, image):
     line = refused(capsys, "bitstream", image, "--board", "icestick", "-o", tmp_path / "out")
-    assert line == ("egret: board must be one of ulx3s_12f, ulx3s_25f, ulx3s_45f, ulx3s_85f, not 'icestick'")
+    assert line == (
+        "egret: board must be one of ulx3s_12f, ulx3s_25f, ulx3s_45f, ulx3s_85f, icebreaker, not 'icestick'"
+    )
     assert not (tmp_path / "out").exists()
 
 
