@@ -319,9 +319,9 @@ PROOFS: tuple[Proof, ...] = (
     ),
     Proof(
         name="tile/parts",
-        says="no product comes to a bank that is read; reads do not overlap; own events have a place",
+        says="no product comes to a bank that is read; reads do not overlap; own events and groups have a place",
         parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
-        method=Bounded(16),
+        method=Bounded(20),
         build=parts_agree(units=2, lanes=3),
         twin=Twin(
             "a step closes while its rows are under way",
@@ -331,10 +331,10 @@ PROOFS: tuple[Proof, ...] = (
     ),
     Proof(
         name="tile/progress",
-        says="no deadlock: within 20 cycles a token moves, if one waits or a step is to be sent",
+        says="no deadlock: within 24 cycles a token moves, if one waits or a step is to be sent",
         parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
-        method=Bounded(24),
-        build=never_stands_still(units=2, lanes=3, cycles=20),
+        method=Bounded(30),
+        build=never_stands_still(units=2, lanes=3, cycles=24),
         twin=Twin(
             "a silent step does not tick",
             (
@@ -344,7 +344,6 @@ PROOFS: tuple[Proof, ...] = (
                     "tick = working & ~left.any() & last & group.fired.any()",
                 ),
             ),
-            depth=26,
         ),
         stand_ins=tile_control(1),
     ),
