@@ -319,7 +319,7 @@ PROOFS: tuple[Proof, ...] = (
     ),
     Proof(
         name="tile/parts",
-        says="no product comes to a bank that is read; reads do not overlap; own events and groups have a place",
+        says="no product comes to a bank that is read; reads do not overlap; own events have a place",
         parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
         method=Bounded(20),
         build=parts_agree(units=2, lanes=3),
