@@ -330,6 +330,18 @@ PROOFS: tuple[Proof, ...] = (
         stand_ins=tile_control(1),
     ),
     Proof(
+        name="tile/compact",
+        says="in the compact form no product asks for its sum where one is read; the rest as tile/parts",
+        parameters="1 unit, 3 lanes, else as tile/parts",
+        method=Bounded(22),
+        build=parts_agree(units=1, lanes=3, compact=True),
+        twin=Twin(
+            "no word is held back where the gather asks for it",
+            (Edit(Tile, "fetch.hold.eq(gather.hold)", "fetch.hold.eq(0)"),),
+        ),
+        stand_ins=tile_control(1),
+    ),
+    Proof(
         name="tile/progress",
         says="no deadlock: within 24 cycles a token moves, if one waits or a step is to be sent",
         parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
