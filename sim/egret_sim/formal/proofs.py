@@ -321,7 +321,7 @@ PROOFS: tuple[Proof, ...] = (
         name="tile/parts",
         says="no product comes to a bank that is read; reads do not overlap; own events have a place",
         parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
-        method=Bounded(20),
+        method=Bounded(18),
         build=parts_agree(units=2, lanes=3),
         twin=Twin(
             "a step closes while its rows are under way",
