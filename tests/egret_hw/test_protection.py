@@ -101,10 +101,13 @@ def test_an_unknown_protection_is_refused():
         AcceleratorConfig(protection="secded").resolve(image)
 
 
-@pytest.mark.parametrize("form", [{"compact": True}, {"weights": "loaded"}])
-def test_protection_is_refused_where_a_memory_would_not_be_watched(form):
+@pytest.mark.parametrize(
+    ("form", "named"),
+    [({"compact": True}, "in the compact form"), ({"weights": "loaded"}, "with weights='loaded'")],
+)
+def test_protection_is_refused_where_a_memory_would_not_be_watched(form, named):
     image = random_image(np.random.default_rng(1), inputs=1, units=(3,), classes=1)
-    with pytest.raises(EgretError, match="protection must be none in the compact form and with loaded"):
+    with pytest.raises(EgretError, match=f"protection must be 'none' {named}, not 'parity'"):
         AcceleratorConfig(lanes=4, protection="parity", **form).resolve(image)
 
 
