@@ -36,14 +36,14 @@ class RecurrentQueue(wiring.Component):
     def __init__(self, *, units: int, event_bits: int, streams: int, small: bool = False):
         self.depth = streams * (units + 1)
         self.small = small
-        self.token = token_layout(units, unsigned(event_bits))
-        super().__init__({"i": In(stream.Signature(self.token)), "o": Out(stream.Signature(self.token))})
+        self.layout = token_layout(units, unsigned(event_bits))
+        super().__init__({"i": In(stream.Signature(self.layout)), "o": Out(stream.Signature(self.layout))})
 
     def elaborate(self, platform):
         m = Module()
         # One bit tells the two kinds apart: a token so fits a word of 16 bits with up to 128 units.
         waiting = data.StructLayout(
-            {"tick": 1, "index": self.token["index"].shape, "value": self.token["value"].shape}
+            {"tick": 1, "index": self.layout["index"].shape, "value": self.layout["value"].shape}
         )
         m.submodules.queue = queue = PassingFifo(waiting, depth=self.depth, small=self.small)
         m.d.comb += [

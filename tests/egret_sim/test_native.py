@@ -195,7 +195,7 @@ def test_a_mismatch_exits_with_1_and_names_the_command_that_shows_it(workplace, 
     number = int(found[1])
     command = f"--task digits --sequences {max(0, number - 1)}-{number} --seed 1 --stalls none --lanes 9"
     assert command in err
-    assert err.endswith("--queue-depth 16 --streams 3 --waves")
+    assert err.endswith("--streams 3 --waves")
     assert not json.loads(workplace.report.read_text())["runs"][0]["passed"]
 
 

@@ -99,11 +99,15 @@ def check_packages() -> Iterator[Finding]:
     except metadata.PackageNotFoundError:
         yield Finding(DISTRIBUTION, "not installed", good=False, fatal=True, remedy="make setup")
         return
+    seen = set()  # a package that two extras ask for is one finding
     for requirement in requirements:
         named, extra = _REQUIREMENT.match(requirement), _EXTRA.search(requirement)
         if named is None:
             continue
         name = _canonical(named[1])
+        if name in seen:
+            continue
+        seen.add(name)
         needed = extra is None or extra[1] != "dev"
         try:
             have = metadata.version(name)

@@ -157,12 +157,17 @@ class _Test:
 
 
 def _options(config: AcceleratorConfig) -> list[str]:
-    """The command line options that ask for this configuration."""
+    """The command line options that ask for this configuration, where it is not the default."""
+    from egret_hw.config import AcceleratorConfig
+
     words = []
+    default = asdict(AcceleratorConfig())
     for name, value in asdict(config).items():
-        if value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            words += [f"--{name.replace('_', '-')}", text]
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value != default[name]:
+            words += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
     return words
 
 
