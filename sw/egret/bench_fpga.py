@@ -43,8 +43,6 @@ class FpgaBuild:
     lanes : of each layer
     update_lanes : of each layer; None for the default
     seeds : of the placements
-    router : of nextpnr: router1, or router2, which finds its way through a crowded device in minutes where
-        the other may take half an hour for the last wires
     board : whose whole top is built, with its pins, clock and form of the accelerator
         (:mod:`egret.bench_board`); None = the accelerator alone, out of context
     """
@@ -57,13 +55,12 @@ class FpgaBuild:
     seeds: tuple[int, ...]
     update_lanes: tuple[int, ...] | None = None
     board: str | None = None
-    router: str = "router1"
 
 
 BUILDS = (
     FpgaBuild("25f-16", "LFE5U-25F", "CABGA256", "digits", (16,), (1, 2, 3, 4, 5)),
     FpgaBuild("85f-64", "LFE5U-85F", "CABGA381", "digits", (64,), (1, 2, 3)),
-    FpgaBuild("85f-96", "LFE5U-85F", "CABGA381", _TWO_LAYERS, (48, 48), (1, 2, 3), router="router2"),
+    FpgaBuild("85f-96", "LFE5U-85F", "CABGA381", _TWO_LAYERS, (48, 48), (1, 2, 3)),
     FpgaBuild("up5k-8", "iCE40UP5K", "SG48", "digits", (8,), (1, 2, 3), board="icebreaker"),
 )
 
@@ -245,7 +242,6 @@ def _run(build: FpgaBuild, samples: int, folder: Path, console: Console) -> Fpga
             [
                 f"--{build.device[-3:-1]}k",
                 *("--package", build.package, "--speed", "6", "--seed", str(seed)),
-                *("--router", build.router),
                 *("--json", "accelerator.json", "--lpf", "clock.lpf", "--report", "report.json"),
                 *("--lpf-allow-unconstrained", "--timing-allow-fail", "--out-of-context"),
             ],
