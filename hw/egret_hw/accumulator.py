@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .arithmetic import pipe, strobe_pipe
+from .choosing_adder import ChoosingAdder
 from .protection import SumWatch, active_guard
 from .selector import Selector
 from .stream import index_shape
@@ -88,9 +89,18 @@ class Accumulator(wiring.Component):
         add = pipe(m, read_tag, "add")
         picked_bank = pipe(m, self.read_bank, "picked_bank")
 
-        old = Signal(signed(self.sum_bits), reset_less=True)
-        new = Signal(signed(self.sum_bits))
-        m.d.comb += new.eq(old + pipe(m, self.product, "product_late"))
+        # What is read of the first bank (and each second one after it), and of the others. The adder chooses.
+        olds = [Signal(self.sum_bits, name=f"old{half}", reset_less=True) for half in range(2)]
+        odd = Signal(reset_less=True)
+        new = Signal(self.sum_bits)
+        m.submodules.adder = adder = ChoosingAdder(width=self.sum_bits)
+        m.d.comb += [
+            adder.addend.eq(pipe(m, self.product, "product_late")),
+            adder.low.eq(olds[0]),
+            adder.high.eq(olds[1]),
+            adder.pick.eq(odd),
+            new.eq(adder.total),
+        ]
 
         # Distributed memory: a block memory could not be read without its own register. Its primitives hold
         # 16 words, and what lies in which of them is chosen together with the bank.
@@ -124,35 +134,36 @@ class Accumulator(wiring.Component):
             stored += [Const(0, self.sum_bits)] * (aligned - parts)
 
         picked_slot = pipe(m, self.read_slot, "picked_slot")
-        chosen = {}
-        for name, slot, bank in (
-            ("current", read_tag.slot, read_tag.bank),
-            ("picked", picked_slot, picked_bank),
-        ):
-            m.submodules[name] = selector = Selector(width=self.sum_bits, count=len(stored))
+        m.submodules.picked = picked = Selector(width=self.sum_bits, count=len(stored))
+        picked_index = Cat(picked_slot[_PART_BITS:][: ceil_log2(parts)], picked_bank)
+        m.d.comb += [picked.choices.eq(Cat(stored)), picked.index.eq(picked_index), picked.enable.eq(1)]
+        m.d.sync += self.sum.eq(picked.chosen)
+
+        bank = read_tag.bank
+        again = strobe & (add.slot == read_tag.slot) & (add.bank == bank) if self.forward else Const(0, 1)
+        for half, old in enumerate(olds[: self.banks]):
+            groups = range(half, self.banks, 2)
+            words = [stored[group * aligned + part] for group in groups for part in range(aligned)]
+            m.submodules[f"current{half}"] = current = Selector(width=self.sum_bits, count=len(words))
             m.d.comb += [
-                selector.index.eq(Cat(slot[_PART_BITS:][: ceil_log2(parts)], bank)),
-                selector.choices.eq(Cat(stored)),
+                current.choices.eq(Cat(words)),
+                current.index.eq(Cat(read_tag.slot[_PART_BITS:][: ceil_log2(parts)], bank[1:])),
+                current.enable.eq(~read_tag.first),
             ]
-            chosen[name] = selector
-        if self.forward:
-            again = strobe & (add.slot == read_tag.slot) & (add.bank == read_tag.bank)
-            m.d.comb += chosen["current"].enable.eq(1)
-            m.d.sync += old.eq(Mux(read_tag.first, 0, Mux(again, new, chosen["current"].chosen)))
-        else:
-            m.d.comb += chosen["current"].enable.eq(~read_tag.first)
-            m.d.sync += old.eq(chosen["current"].chosen)
-        m.d.comb += chosen["picked"].enable.eq(1)
-        m.d.sync += self.sum.eq(chosen["picked"].chosen)
+            if half == 0 and self.forward:  # what is being written goes to the first one, whatever its bank
+                m.d.sync += old.eq(Mux(again & ~read_tag.first, new, current.chosen))
+            else:
+                m.d.sync += old.eq(current.chosen)
+        m.d.sync += odd.eq(bank[:1] & ~again)
         if guard := active_guard():
             used = strobe & ~add.first
             if self.forward:
                 used &= ~pipe(m, again, "again_late")
             answered = strobe_pipe(m, self.reading, "answered", SUM_READ_LATENCY)
-            index = (
-                pipe(m, chosen["current"].index, "current_late"),
-                pipe(m, chosen["picked"].index, "picked_late"),
-            )
-            watch.checks = [("current", old, index[0], used), ("picked", self.sum, index[1], answered)]
+            current_index = Cat(read_tag.slot[_PART_BITS:][: ceil_log2(parts)], bank)
+            watch.checks = [
+                ("current", Mux(odd, olds[1], olds[0]), pipe(m, current_index, "current_late"), used),
+                ("picked", self.sum, pipe(m, picked_index, "picked_late"), answered),
+            ]
             guard.sums(m, watch)
         return m

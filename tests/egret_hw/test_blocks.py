@@ -18,6 +18,7 @@ from egret_hw.blocks.ecp5_multiplier import Mult18x18
 from egret_hw.blocks.family import ECP5, FAMILIES, GENERIC, ICE40, Family, family_of, models
 from egret_hw.blocks.ice40_memory import Ebr
 from egret_hw.blocks.ice40_multiplier import Mac16, PairMac16
+from egret_hw.choosing_adder import ChoosingAdder
 from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import describe
 from egret_hw.memory import Ram, Rom, SpramMemory
@@ -79,6 +80,10 @@ def selector(width, count, family):
     )
 
 
+def choosing_adder(width, family):
+    return case(f"choosing_adder_{width}", family, lambda: ChoosingAdder(width=width))
+
+
 def spoilt_rom():
     """A comparison that must fail: one bit of one word differs."""
     contents = words(9, 700)
@@ -108,6 +113,7 @@ CASES = [
         selector(w, c, ECP5)
         for w, c in ((9, 1), (9, 2), (9, 3), (22, 4), (9, 5), (9, 8), (5, 11), (5, 16), (4, 21))
     ),
+    *(choosing_adder(width, ECP5) for width in (1, 2, 9, 22, 35)),
     *(
         multiplier(a, b, ICE40)
         for a, b in ((8, 9), (16, 16), (16, 17), (17, 16), (17, 17), (9, 22), (9, 31), (9, 32))
@@ -233,6 +239,7 @@ ECP5_COSTS = {
     "narrow": (Ram(shape=unsigned(18), depth=1000), {"DP16KD": 1}),
     "choice_of_4": (Selector(width=10, count=4), {"LUT4": 20, "PFUMX": 10}),
     "choice_of_16": (Selector(width=10, count=16), {"LUT4": 100, "PFUMX": 50}),
+    "choice_and_sum": (ChoosingAdder(width=22), {"CCU2C": 11}),
     "little": (Ram(shape=unsigned(64), depth=16), {"TRELLIS_DPR16X4": 16, "TRELLIS_FF": 68}),
 }
 

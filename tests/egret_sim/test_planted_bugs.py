@@ -17,7 +17,7 @@ from egru.testing import random_image, random_input
 
 BUGS = {
     "no forwarding of a sum in flight": Edit(
-        Accumulator, 'Mux(again, new, chosen["current"].chosen)', 'chosen["current"].chosen'
+        Accumulator, "Mux(again & ~read_tag.first, new, current.chosen)", "current.chosen"
     ),
     "a tick does not wait for the recurrent events": Edit(
         TileScheduler, "complete = recurrent_done | recurrent_tick", "complete = ~self.o.valid | self.o.valid"

@@ -273,7 +273,7 @@ PROOFS: tuple[Proof, ...] = (
         build=sums_are_sums(slots=3, forward=True, spacing=1),
         twin=Twin(
             "the sum in flight is not forwarded",
-            (Edit(Accumulator, 'Mux(again, new, chosen["current"].chosen)', 'chosen["current"].chosen'),),
+            (Edit(Accumulator, "Mux(again & ~read_tag.first, new, current.chosen)", "current.chosen"),),
             depth=10,
         ),
         quick=True,

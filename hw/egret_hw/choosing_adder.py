@@ -1,0 +1,42 @@
+"""A sum of one word and one of two others."""
+
+from amaranth.hdl import Module, Mux
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .blocks import ecp5_adder
+from .blocks.family import ECP5, family_of
+
+
+class ChoosingAdder(wiring.Component):
+    """`addend + (pick ? high : low)`, modulo `2 ** width`, without a register.
+
+    Members
+    -------
+    addend, low, high : In, words
+    pick : In, which of the two
+    total : Out, the sum
+    """
+
+    def __init__(self, *, width: int):
+        if width < 1:
+            raise ValueError(f"width must be 1 or more, not {width!r}")
+        self.width = width
+        super().__init__(
+            {"addend": In(width), "low": In(width), "high": In(width), "pick": In(1), "total": Out(width)}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        if family_of(platform) != ECP5:
+            m.d.comb += self.total.eq(self.addend + Mux(self.pick, self.high, self.low))
+            return m
+        m.submodules.cells = cells = ecp5_adder.ChoosingAdder(width=self.width)
+        m.d.comb += [
+            cells.addend.eq(self.addend),
+            cells.low.eq(self.low),
+            cells.high.eq(self.high),
+            cells.pick.eq(self.pick),
+            self.total.eq(cells.total),
+        ]
+        return m
