@@ -48,6 +48,8 @@ from .script import (
 
 #: A driver that takes longer (in seconds) hangs: no case is that long.
 DRIVER_SECONDS = 1800
+#: What is wrong with a case in which no token came before a reset.
+EMPTY = "nothing was compared"
 
 
 @dataclass
@@ -258,7 +260,7 @@ def compare(
             verdict.problem, verdict.phase = f"phase {number}: {problem}", number
             return
     if not verdict.values:
-        verdict.problem = "nothing was compared"
+        verdict.problem = EMPTY
 
 
 def _compare_phase(
