@@ -165,7 +165,7 @@ def test_thresholds_next_to_potentials_are_met_and_passed_by_one():
 
 def test_a_slice_of_a_campaign_runs_clean():
     totals = Totals()
-    run_campaign(totals, 4, seed=2, steps=400, coverage=Counting.POINTS)
+    run_campaign(totals, 4, seed=2, first=3, steps=400, coverage=Counting.POINTS)
     assert totals.passed, totals.failed
     assert totals.configurations == 4
     assert totals.steps > 1000
