@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def with_weights(image: NetworkImage, load: int) -> NetworkImage:
     layers = []
     for layer in image.layers:
         arrays = {name: getattr(layer, name) for name in ("input_weight", "recurrent_weight")}
-        masked = {
+        masked: dict[str, Any] = {
             name: np.where(rng.random(array.shape) < SILENCED, 0, array) for name, array in arrays.items()
         }
         layers.append(dataclasses.replace(layer, **masked))

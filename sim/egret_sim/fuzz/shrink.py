@@ -165,7 +165,8 @@ def _simpler_phases(case: Case) -> Iterator[Move]:
 
 def _simpler_configuration(case: Case) -> Iterator[Move]:
     config = case.config.resolve(case.image)
-    for name, plain in (("protection", NONE), ("compact", False), ("weights", "fixed")):
+    forms: dict[str, Any] = {"protection": NONE, "compact": False, "weights": "fixed"}
+    for name, plain in forms.items():
         if getattr(config, name) != plain:
             changed = dataclasses.replace(case.config, **{name: plain})
             yield f"{name} {plain}", dataclasses.replace(case, config=changed)
