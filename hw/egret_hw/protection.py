@@ -162,8 +162,11 @@ class Guard:
             )
             m.submodules[f"parity{number}"] = bits
             write, read = bits.write_port(), bits.read_port(domain="comb")
+            # A sum that is written in the cycle of a reset has its parity, too.
+            late = Signal(name=f"parity{number}_write", reset_less=True)
+            m.d.sync += late.eq(enable)
             m.d.comb += [
-                write.en.eq(strobe_pipe(m, enable, f"parity{number}_write", 1)),
+                write.en.eq(late),
                 write.addr.eq(pipe(m, write_address, f"parity{number}_write_address")),
                 write.data.eq(new.xor()),
                 read.addr.eq(pipe(m, read_address, f"parity{number}_read_address")),

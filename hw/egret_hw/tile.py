@@ -22,6 +22,20 @@ from .weight_fetch import WeightFetch
 from .widths import LayerWidths
 
 
+def weight_words(layer: Layer, lanes: int, update_lanes: int, *, compact: bool) -> list[int]:
+    """A layer's weights as the memory of a tile with these parameters holds them, by address.
+
+    Recurrent weights of candidates lie where the update wants their sums; at the usual place where the reset
+    gate acts on events (there are no second sums), and where sums are read one by one.
+    """
+    spec, geometry = layer.spec, LayerGeometry.of(units=layer.spec.units, lanes=lanes)
+    seconds = None
+    if spec.reset == "after" and not compact:
+        seconds = [geometry.second_position(unit, update_lanes) for unit in range(spec.units)]
+    rows = layer_rows(layer.input_weight, layer.recurrent_weight, seconds)
+    return geometry.pack(rows, max(spec.input_weight_bits, spec.recurrent_weight_bits))
+
+
 class Tile(wiring.Component):
     """A layer: queue, scheduler, weight fetch, lanes, update and encoder.
 
@@ -129,22 +143,9 @@ class Tile(wiring.Component):
         )
 
     @property
-    def seconds(self) -> list[int] | None:
-        """For each unit, the position in a row of its candidate's recurrent weight, if not the usual.
-
-        So it is where the reset gate acts on events (there are no second sums), and where sums are read one
-        by one.
-        """
-        if self.scheduler.gate_first or self.compact:
-            return None
-        units = range(self.layer.spec.units)
-        return [self.geometry.second_position(unit, self.update_lanes) for unit in units]
-
-    @property
     def weight_words(self) -> list[int]:
         """The layer's weights as the memory holds them, by address."""
-        rows = layer_rows(self.layer.input_weight, self.layer.recurrent_weight, self.seconds)
-        return self.geometry.pack(rows, self.weight_bits)
+        return weight_words(self.layer, self.lanes, self.update_lanes, compact=self.compact)
 
     @property
     def load_layout(self) -> data.StructLayout:

@@ -1,4 +1,4 @@
-"""The fuzzer: what it draws, a slice of a campaign, and a planted bug that it must find, shrink and keep."""
+"""The fuzzer: what it draws, a slice of a campaign, and planted bugs that it must find, shrink and keep."""
 
 import dataclasses
 import json
@@ -7,21 +7,38 @@ import numpy as np
 import pytest
 
 from egret.cli.main import main
+from egret_hw import memory
 from egret_hw.accumulator import Accumulator
 from egret_hw.config import AcceleratorConfig
+from egret_hw.tile import Tile
 from egret_sim.cosimulation import Stalls
-from egret_sim.fuzz.campaign import Totals, run_campaign
+from egret_sim.fuzz.campaign import Totals, run_campaign, run_number
 from egret_sim.fuzz.case import Case, Phase, load_case, save_case
 from egret_sim.fuzz.check import check_case
 from egret_sim.fuzz.coverage import POINTS, Counting, Coverage
-from egret_sim.fuzz.draw import draw_case
+from egret_sim.fuzz.draw import draw_case, draw_config, draw_image, near_thresholds
+from egret_sim.fuzz.forms import OWN, starts, with_weights
 from egret_sim.fuzz.model_points import count_points
+from egret_sim.fuzz.run_points import RUN_POINTS
 from egret_sim.fuzz.shrink import shrink
 from egru.errors import EgretError
 from egru.integer import IntegerNetwork
 from egru.testing import random_image, random_input
 
 SEED = 5
+#: weights, compact, protection: all that may be built together.
+FORMS = {
+    ("fixed", False, "none"),
+    ("loaded", False, "none"),
+    ("fixed", True, "none"),
+    ("loaded", True, "none"),
+    ("fixed", False, "parity"),
+}
+
+
+def form(case: Case) -> tuple[str, bool, str]:
+    """The form of a case's accelerator."""
+    return case.config.weights, case.config.compact, case.config.protection
 
 
 def same(a: Case, b: Case) -> bool:
@@ -61,6 +78,15 @@ def small():
     return Case(image, AcceleratorConfig(lanes=(7, 3), streams=2, queue_depth=3), (first, second))
 
 
+@pytest.fixture
+def reloading(small):
+    """The small case with weights that are loaded: others in each phase, the second one without a reset."""
+    first = dataclasses.replace(small.phases[0], reset_tokens=0, reset_delay=0, load=3)
+    second = dataclasses.replace(small.phases[1], reset=False, load=4)
+    config = dataclasses.replace(small.config, weights="loaded")
+    return Case(small.image, config, (first, second))
+
+
 def test_a_seed_and_a_number_draw_the_same_case_every_time():
     assert same(draw_case(3, 4, 300), draw_case(3, 4, 300))
     assert not same(draw_case(3, 4, 300), draw_case(3, 5, 300))
@@ -97,11 +123,49 @@ def test_draws_reach_the_ends_of_every_range():
     assert any(len(x) == 1 for phase in phases for x in phase.sequences)
     assert any(phase.reset_tokens for phase in phases) and any(phase.source for phase in phases)
     assert any(phase.sink for phase in phases) and any(not phase.sink for phase in phases)
+    assert {form(case) for case in cases} == FORMS
+    of_loaded = [phase for case in cases if case.config.weights == "loaded" for phase in case.phases]
+    assert {phase.load and min(phase.load, 1) for phase in of_loaded} == {None, OWN, 1}
+    assert {phase.reset for phase in of_loaded} == {True, False}
+
+
+def test_forms_are_drawn_apart_from_networks_and_sizes():
+    seen = set()
+    for number in range(40):
+        case, rng = draw_case(2, number, 60), np.random.default_rng([2, number])
+        image = draw_image(rng)
+        config = draw_config(rng, image)
+        seen.add(form(case))
+        for layer, other in zip(case.image.layers, image.layers, strict=True):
+            assert layer.spec == other.spec
+            assert np.array_equal(layer.recurrent_weight, other.recurrent_weight)
+        changed = {"weights": "fixed", "protection": "none"}
+        if case.config.compact:
+            changed |= {"compact": False, "lanes": config.lanes, "update_lanes": config.update_lanes}
+        assert dataclasses.replace(case.config, **changed) == config
+    assert seen == FORMS
+
+
+def test_thresholds_next_to_potentials_are_met_and_passed_by_one():
+    rng = np.random.default_rng(8)
+    names = ("potential equal to the threshold", "potential one above the threshold")
+    met = {name: [0, 0] for name in names}
+    for _ in range(12):
+        drawn = draw_image(rng)
+        x = random_input(rng, drawn, 1, density=0.3, batch=60)
+        sequences = list(x.transpose(1, 0, 2))
+        for place, image in enumerate((drawn, near_thresholds(rng, drawn))):
+            traces = [IntegerNetwork(image).run(one) for one in sequences]
+            found = count_points(image, sequences, traces)
+            for name in names:
+                met[name][place] += found[name]
+    for before, after in met.values():
+        assert after > 10 * before + 50
 
 
 def test_a_slice_of_a_campaign_runs_clean():
     totals = Totals()
-    run_campaign(totals, 4, seed=2, steps=400, coverage=Counting.POINTS)
+    run_campaign(totals, 4, seed=2, first=3, steps=400, coverage=Counting.POINTS)
     assert totals.passed, totals.failed
     assert totals.configurations == 4
     assert totals.steps > 1000
@@ -111,8 +175,101 @@ def test_a_slice_of_a_campaign_runs_clean():
         assert totals.coverage.points[name] > 0, name
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    sorted(FORMS - {("fixed", False, "none")}),
+    ids=lambda wanted: f"{wanted[0]}{'-compact' * wanted[1]}-{wanted[2]}",
+)
+def test_an_accelerator_of_each_form_runs_clean(wanted):
+    """The first small one of the seed."""
+    steps = 150
+    number = next(
+        number
+        for number in range(200)
+        for case in [draw_case(2, number, steps)]
+        if form(case) == wanted and sum(layer.spec.units for layer in case.image.layers) < 16
+    )
+    result = run_number(2, number, steps, Counting.POINTS)
+    assert result.verdict.passed, result
+    assert result.verdict.steps > 100
+    points = result.verdict.coverage.points
+    assert (points["weights loaded"] > 0) == (wanted[0] == "loaded")
+    assert (points["compact form"] > 0) == wanted[1]
+    assert (points["parity watches"] > 0) == (wanted[2] == "parity")
+    assert points["reset in mid-sequence"] > 0
+
+
+def test_weights_are_those_loaded_last_whatever_was_left_out_of_a_case(reloading):
+    image, (first, second) = reloading.image, reloading.phases
+    both = list(starts(reloading))
+    assert [begin.fresh for begin in both] == [True, False]
+    assert [begin.image for begin in both] == [with_weights(image, 3), with_weights(image, 4)]
+    cut = dataclasses.replace(first, reset_tokens=2)
+    kept = dataclasses.replace(second, load=None)
+    begin = list(starts(dataclasses.replace(reloading, phases=(cut, kept))))[1]
+    assert begin.fresh and not begin.contents and begin.image == with_weights(image, 3)
+    (begin,) = starts(dataclasses.replace(reloading, phases=(kept,)))
+    assert begin.fresh and begin.contents and begin.image == image
+
+
+def test_other_weights_are_within_the_widths_of_the_first(small):
+    for number in range(1, 20):
+        for layer, other in zip(small.image.layers, with_weights(small.image, number).layers, strict=True):
+            assert set(np.unique(other.input_weight)) <= {0, *np.unique(layer.input_weight)}
+            before = np.abs(layer.recurrent_weight.astype(np.int64)).sum(axis=1)
+            assert (np.abs(other.recurrent_weight.astype(np.int64)).sum(axis=1) <= before).all()
+
+
+def test_words_of_weights_that_are_not_written_are_found(reloading, monkeypatch):
+    assert check_case(reloading).passed
+    weights = Tile._weights
+
+    def spoilt(self, m, address):
+        data = weights(self, m, address)
+        load = self.load
+        m.d.comb += m.submodules.weights.write_enable.eq(load.valid & ~load.payload.address[0])
+        return data
+
+    monkeypatch.setattr(Tile, "_weights", spoilt)
+    assert "mismatches, the first: sequence" in check_case(reloading).problem
+
+
+def test_a_reset_in_any_cycle_leaves_no_false_alarm_of_the_parity(small):
+    """A sum may be written in the cycle of the reset; a silent step then reads sums as they were left."""
+    x = small.phases[0].sequences[0]
+    assert x.any()
+    phases: list[Phase] = []
+    for delay in range(64):
+        phases += [Phase((x,), reset_tokens=1, reset_delay=delay), Phase((np.zeros_like(x[:1]),))]
+    config = AcceleratorConfig(lanes=(7, 3), protection="parity")
+    verdict = check_case(Case(small.image, config, tuple(phases)))
+    assert verdict.passed, verdict.problem
+
+
+def test_a_false_alarm_of_the_parity_is_found(small, monkeypatch):
+    case = dataclasses.replace(small, config=dataclasses.replace(small.config, protection="parity"))
+    # Words of read-only memories whose parity bit stays 0.
+    monkeypatch.setattr(
+        memory, "parity_words", lambda contents, width: [word & ((1 << width) - 1) for word in contents]
+    )
+    verdict = check_case(case)
+    assert verdict.problem == "phase 0: parity flags weights, parameters, and nothing was wrong"
+
+
 def test_a_kept_case_comes_back_as_it_was(small, tmp_path):
     path = save_case(small, tmp_path, "kept", {"problem": "none"})
+    assert same(load_case(path), small)
+
+
+def test_a_kept_case_of_version_1_can_be_replayed(small, reloading, tmp_path):
+    path = save_case(reloading, tmp_path, "kept", {})
+    assert same(load_case(path), reloading)
+    path = save_case(small, tmp_path, "old", {})
+    content = json.loads(path.read_text())
+    content["version"] = 1
+    for phase in content["phases"]:
+        del phase["reset"], phase["load"]
+    path.write_text(json.dumps(content))
     assert same(load_case(path), small)
 
 
@@ -148,6 +305,26 @@ def test_shrinking_leaves_only_what_the_failure_needs(small):
     assert case.image.input.size == 1 and case.image.readout.spec.classes == 1
     config = case.config.resolve(case.image)
     assert config.lanes == (2,) and config.streams == 1
+
+
+def test_shrinking_leaves_a_form_only_where_the_failure_needs_it(reloading):
+    config = dataclasses.replace(reloading.config, compact=True, update_lanes=1)
+    case = dataclasses.replace(reloading, config=config)
+
+    def fails(case):
+        """Needs other weights, loaded without a reset."""
+        case.config.resolve(case.image)
+        if case.config.weights != "loaded":
+            return None
+        later = case.phases[1:]
+        return "it failed" if any(phase.load and not phase.reset for phase in later) else None
+
+    assert fails(case)
+    found = shrink(case, "it failed", fails, tries=2000).case
+    assert fails(found)
+    assert form(found) == ("loaded", False, "none")
+    assert [phase.load for phase in found.phases] == [None, 4]
+    assert form(shrink(case, "always", lambda case: "always", tries=2000).case) == ("fixed", False, "none")
 
 
 def test_shrinking_stops_after_its_tries(small):
@@ -200,4 +377,14 @@ def test_points_in_the_numbers_are_those_of_a_worked_network(small):
     assert found["no unit fires"] == silent
     assert found["every unit fires"] == all_fire
     assert found["a sequence of one step"] == 0
+    last_alone = sum(
+        int(((events > 0) == (np.arange(events.shape[1]) == events.shape[1] - 1)).all(axis=1).sum())
+        for trace in traces
+        for events in trace.events
+    )
+    assert found["the last unit alone fires"] == last_alone
     assert set(found) <= set(POINTS)
+
+
+def test_points_of_what_was_played_are_in_the_report():
+    assert set(RUN_POINTS) <= set(POINTS) and len(set(POINTS)) == len(POINTS)

@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 
 from egret_hw.config import AcceleratorConfig
+from egret_hw.protection import NONE
 from egret_sim.cosimulation import Stalls
 from egru.errors import EgretError
 from egru.image import NetworkImage, load_image, save_image
 
-FORMAT, VERSION = "egret-fuzz-case", 1
+FORMAT, VERSION = "egret-fuzz-case", 2
+#: A case of version 1 has no loaded weights.
+VERSIONS = (1, VERSION)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What is played between two resets.
+    """What is played until all of it has come out, or a reset cuts it off.
 
     Attributes
     ----------
@@ -34,6 +37,11 @@ class Phase:
     reset_tokens, reset_delay
         The reset comes that many cycles after so many input tokens were taken, whatever is under way.
         0 tokens: it comes when all is done.
+    reset
+        Whether the phase begins with a reset. The first one does, and one behind a phase that was cut off.
+    load
+        Weights to load before the first event, where they are loaded at run time: None for those that are
+        there, 0 for the network's, any other number for others (:func:`egret_sim.fuzz.forms.with_weights`).
     """
 
     sequences: tuple[np.ndarray, ...]
@@ -42,6 +50,8 @@ class Phase:
     sink: Stalls | None = None
     reset_tokens: int = 0
     reset_delay: int = 0
+    reset: bool = True
+    load: int | None = None
 
     @property
     def steps(self) -> int:
@@ -72,6 +82,9 @@ class Case:
         text = " -> ".join(map(str, sizes))
         text += f", lanes {lanes}, update lanes {updates}, queue {config.queue_depth}"
         text += f", streams {config.streams}, reset {resets}, readout {image.readout.spec.mode}"
+        text += ", compact" if config.compact else ""
+        text += ", weights loaded" if config.loaded else ""
+        text += f", {config.protection}" if config.protection != NONE else ""
         sequences = sum(len(phase.sequences) for phase in self.phases)
         return f"{text}; {len(self.phases)} phases, {sequences} sequences, {self.steps} steps"
 
@@ -114,7 +127,7 @@ def load_case(path: Path) -> Case:
     """
     try:
         content = json.loads(path.read_text())
-        if (content["format"], content["version"]) != (FORMAT, VERSION):
+        if content["format"] != FORMAT or content["version"] not in VERSIONS:
             raise ValueError(f"format {content['format']} version {content['version']}")
         image = load_image(path.parent / content["image"])
         config: dict[str, Any] = {
@@ -140,6 +153,8 @@ def _phase_to_json(phase: Phase) -> dict[str, Any]:
         "sink": asdict(phase.sink) if phase.sink else None,
         "reset_tokens": phase.reset_tokens,
         "reset_delay": phase.reset_delay,
+        "reset": phase.reset,
+        "load": phase.load,
     }
 
 
@@ -157,5 +172,7 @@ def _phase_from_json(content: dict[str, Any], inputs: int) -> Phase:
         seed=content["seed"],
         reset_tokens=content["reset_tokens"],
         reset_delay=content["reset_delay"],
+        reset=content.get("reset", True),
+        load=content.get("load"),
         **stalls,
     )

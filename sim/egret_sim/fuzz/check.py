@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from egret_hw.counters import COUNTED
-from egret_hw.generate import generate
+from egret_hw.generate import describe, generate
+from egret_hw.protection import GROUPS
 from egret_sim.build import SimulationError, build_root
-from egret_sim.harness import layouts
+from egret_sim.cosimulation import SETTLE_CYCLES
 from egret_sim.run import GoldenTraces, patience_cycles
 from egret_sim.scoreboard import LOGITS, Scoreboard
 from egret_sim.tokens import TokenLayout
@@ -28,12 +29,27 @@ from egru.image import NetworkImage
 from .case import Case, Phase
 from .cover_points import HARDWARE_POINTS
 from .coverage import COVERAGE_OPTIONS, Counting, Coverage, read_coverage
-from .covered import covered_verilog
-from .native import build_driver
-from .script import BROKEN, FINISHED, FLOODED, RESET, STUCK, Record, phase_words, read_records
+from .covered import CoveredAccelerator
+from .forms import Start, starts
+from .native import build_driver, token_ports
+from .run_points import count_run
+from .script import (
+    BROKEN,
+    FINISHED,
+    FLOODED,
+    REFUSED,
+    RESET,
+    STUCK,
+    Record,
+    phase_words,
+    read_records,
+    weight_rows,
+)
 
 #: A driver that takes longer (in seconds) hangs: no case is that long.
 DRIVER_SECONDS = 1800
+#: What is wrong with a case in which no token came before a reset.
+EMPTY = "nothing was compared"
 
 
 @dataclass
@@ -96,7 +112,8 @@ class Bench:
         try:
             folder = self._build(case, laps)
             turns = [plan([len(x) for x in p.sequences], case.config.streams) for p in case.phases]
-            write_script(case, self._sidecar, turns, folder / "script.bin")
+            begins = list(starts(case))
+            write_script(case, self._sidecar, turns, begins, folder / "script.bin")
             laps.end("script")
             files = [folder / "script.bin", folder / "record.bin"]
             if self._coverage:
@@ -118,11 +135,12 @@ class Bench:
         except (SimulationError, subprocess.TimeoutExpired, ValueError) as error:
             verdict.problem, verdict.broken = f"{type(error).__name__}: {error}", True
             return verdict
-        compare(case, self._sidecar, turns, records, verdict)
+        compare(case, self._sidecar, turns, begins, records, verdict)
         if verdict.coverage and verdict.passed:
-            for phase in case.phases:
+            verdict.coverage.points.update(count_run(case, begins, records))
+            for phase, begin in zip(case.phases, begins, strict=True):
                 if not phase.reset_tokens:
-                    verdict.coverage.count_numbers(case.image, phase.sequences)
+                    verdict.coverage.count_numbers(begin.image, phase.sequences)
         laps.end("compare")
         return verdict
 
@@ -136,10 +154,14 @@ class Bench:
         self._folder = tempfile.TemporaryDirectory(prefix="case-", dir=parent)
         folder = Path(self._folder.name)
         with _without_collector():
-            self._sidecar = json.loads(json.dumps(generate(case.image, folder, case.config)))
-            text = (folder / f"{self._sidecar['top']}.v").read_text()
             if self._coverage:
-                text = covered_verilog(case.image, case.config)
+                covered = CoveredAccelerator(case.image, case.config)
+                sidecar, text = describe(covered.accelerator), covered.verilog()
+            else:
+                sidecar = generate(case.image, folder, case.config)
+                text = (folder / f"{sidecar['top']}.v").read_text()
+            # Through JSON, as a user of the files gets it.
+            self._sidecar = json.loads(json.dumps(sidecar))
         laps.end("generate")
         options = COVERAGE_OPTIONS if self._coverage == Counting.CODE else ()
         points = len(HARDWARE_POINTS) if self._coverage else 0
@@ -178,17 +200,38 @@ class _Laps:
         self._begin = now
 
 
-def write_script(case: Case, sidecar: dict[str, Any], turns: Sequence[Sequence[Turn]], path: Path) -> None:
-    """Write the driver's script of a case."""
-    layout = layouts(sidecar)["events"]
+def write_script(
+    case: Case,
+    sidecar: dict[str, Any],
+    turns: Sequence[Sequence[Turn]],
+    begins: Sequence[Start],
+    path: Path,
+) -> None:
+    """Write the driver's script of a case. Words of weights are loaded in a random order."""
+    layout = token_ports(sidecar)["events"]
     classes = case.image.readout.spec.classes
     widest = max(classes, *(layer.spec.units for layer in case.image.layers))
     pieces = []
-    for phase, order in zip(case.phases, turns, strict=True):
+    resets = [begin.fresh for begin in begins[1:]] + [True]
+    for phase, order, begin, reset_follows in zip(case.phases, turns, begins, resets, strict=True):
+        weights = weight_rows(sidecar, begin.contents)
+        weights = np.random.default_rng(phase.seed).permutation(weights)
         gaps = [stalls.mask for stalls in (phase.source, phase.sink) if stalls]
         patience = patience_cycles(sidecar) + 4 * max(gaps, default=0)
         flood = 2 * len(order) * (widest + 1) + 1000
-        pieces.append(phase_words(phase, layout, order, patience=patience, flood=flood))
+        pieces.append(
+            phase_words(
+                phase,
+                layout,
+                order,
+                fresh=begin.fresh,
+                weights=weights,
+                # What goes on without a reset does so in the cycle after the last END.
+                settle=SETTLE_CYCLES if reset_follows else 0,
+                patience=patience,
+                flood=flood,
+            )
+        )
     np.concatenate(pieces).tofile(path)
 
 
@@ -196,22 +239,28 @@ def compare(
     case: Case,
     sidecar: dict[str, Any],
     turns: Sequence[Sequence[Turn]],
+    begins: Sequence[Start],
     records: Sequence[Record],
     verdict: Verdict,
 ) -> None:
     """Compare the records of all phases with the integer model; the first problem ends it."""
-    ports = layouts(sidecar)
+    ports = token_ports(sidecar)
     if len(records) != len(case.phases):
         verdict.problem = f"{len(records)} of {len(case.phases)} phases were recorded"
         return
-    for number, (phase, order, record) in enumerate(zip(case.phases, turns, records, strict=True)):
-        problem = _compare_phase(case.image, phase, order, record, ports, verdict)
+    counted = np.zeros(0)
+    for number, (phase, order, begin, record) in enumerate(
+        zip(case.phases, turns, begins, records, strict=True)
+    ):
+        since = np.zeros_like(record.counters) if begin.fresh else counted
+        counted = record.counters
+        problem = _compare_phase(begin.image, phase, order, record, since, ports, verdict)
         verdict.cycles += record.cycles
         if problem:
             verdict.problem, verdict.phase = f"phase {number}: {problem}", number
             return
     if not verdict.values:
-        verdict.problem = "nothing was compared"
+        verdict.problem = EMPTY
 
 
 def _compare_phase(
@@ -219,6 +268,7 @@ def _compare_phase(
     phase: Phase,
     order: Sequence[Turn],
     record: Record,
+    since: np.ndarray,
     ports: dict[str, TokenLayout],
     verdict: Verdict,
 ) -> str | None:
@@ -236,20 +286,26 @@ def _compare_phase(
     verdict.values += board.compared
     if board.mismatches:
         return f"{board.mismatches} mismatches, the first: {board.first}"
-    if record.status in (STUCK, BROKEN, FLOODED):
+    if record.status in (STUCK, BROKEN, FLOODED, REFUSED):
         where = f"after {record.played} input tokens and {record.ends} sequences, in cycle {record.cycles}"
         what = {
             STUCK: "no token moves any more",
             BROKEN: "logits changed or vanished before they were taken",
             FLOODED: "tokens come without end",
+            REFUSED: "a word of weights was not taken at once",
         }
         return f"{what[record.status]}, {where}"
-    return _check_counters(golden, phase, traces, record)
+    if record.faults:
+        flagged = [name for bit, name in enumerate(GROUPS) if record.faults >> bit & 1]
+        return f"parity flags {', '.join(flagged)}, and nothing was wrong"
+    return _check_counters(golden, phase, traces, record, since)
 
 
-def _check_counters(golden: NetworkImage, phase: Phase, traces: GoldenTraces, record: Record) -> str | None:
-    """Counters say where each cycle went, and how many input events there were."""
-    for layer, values in enumerate(record.counters):
+def _check_counters(
+    golden: NetworkImage, phase: Phase, traces: GoldenTraces, record: Record, since: np.ndarray
+) -> str | None:
+    """Counters say where each cycle went, and how many input events there were ``since`` the phase began."""
+    for layer, values in enumerate(record.counters - since):
         counters = dict(zip(COUNTED, values.tolist(), strict=True))
         spent = counters["busy"] + sum(v for name, v in counters.items() if name.startswith("idle"))
         if spent != counters["cycles"]:

@@ -22,11 +22,13 @@ class Past:
 
     ``under_way``: steps closed whose TICK has not gone out. ``recurrent``: a recurrent event was taken in the
     cycle before. ``fetched``: the lanes got a word in the cycle before. ``one_word``: rows have one word.
+    ``waiting``: steps whose recurrent events wait to be added.
     """
 
     under_way: Value
     recurrent: Value
     fetched: Value
+    waiting: Value
     one_word: bool
 
 
@@ -52,6 +54,9 @@ TILE_POINTS: dict[str, TilePoint] = {
         & _is(t.scheduler.i, Kind.EVENT)
         & t.scheduler.recurrent.valid
         & _is(t.scheduler.recurrent, Kind.EVENT)
+    ),
+    "recurrent events of all streams wait": lambda t, p: (
+        p.waiting == t.streams if t.streams > 1 else Value.cast(0)
     ),
     "a gated event, and one in both queues": lambda t, p: (
         t.scheduler.gated.valid & t.scheduler.i.valid & t.scheduler.recurrent.valid
@@ -144,4 +149,8 @@ def observe(m: Module, tile: Tile, number: int) -> Past:
     m.d.sync += recurrent.eq(_taken(scheduler.recurrent) & _is(scheduler.recurrent, Kind.EVENT))
     fetched = Signal(name=f"fetched{number}")
     m.d.sync += fetched.eq(tile.fetch.strobe)
-    return Past(under_way, recurrent, fetched, tile.geometry.words == 1)
+    waiting = Signal(range(tile.streams + 1), name=f"waiting{number}")
+    sent = tile.recurrent.i.valid & _is(tile.recurrent.i, Kind.TICK)
+    taken = _taken(scheduler.recurrent) & _is(scheduler.recurrent, Kind.TICK)
+    m.d.sync += waiting.eq(waiting + sent - taken)
+    return Past(under_way, recurrent, fetched, waiting, tile.geometry.words == 1)

@@ -16,10 +16,11 @@ from egru.image import NetworkImage
 
 from .cover_points import HARDWARE_POINTS
 from .model_points import MODEL_POINTS, count_points
+from .run_points import RUN_POINTS
 
 COVERAGE_OPTIONS = ("--coverage-line", "--coverage-toggle")
 #: All named points, in the order of the report.
-POINTS = [*HARDWARE_POINTS, *MODEL_POINTS]
+POINTS = [*HARDWARE_POINTS, *MODEL_POINTS, *RUN_POINTS]
 #: Verilator's kinds of points: `branch` comes with `line`.
 KINDS = ("line", "branch", "toggle")
 

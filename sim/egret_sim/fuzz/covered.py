@@ -40,6 +40,10 @@ class CoveredAccelerator(wiring.Component):
             tap, inner = getattr(self, f"tap{number}"), getattr(dut, f"tap{number}")
             m.d.comb += [tap.strobe.eq(inner.strobe), tap.token.eq(inner.token)]
             m.d.comb += getattr(self, f"counters{number}").eq(getattr(dut, f"counters{number}"))
+            if dut.config.loaded:
+                connect(m, flipped(getattr(self, f"load{number}")), getattr(dut, f"load{number}"))
+        if dut.protected:
+            m.d.comb += self.fault.eq(dut.fault)
         pasts = [(tile, observe(m, tile, number)) for number, tile in enumerate(dut.tiles)]
         there = {name: [point(tile, past) for tile, past in pasts] for name, point in TILE_POINTS.items()}
         there |= {name: [point(dut.readout)] for name, point in READOUT_POINTS.items()}
@@ -54,8 +58,6 @@ class CoveredAccelerator(wiring.Component):
             m.d.comb += self.cover.word_select(number, COUNT_BITS).eq(count)
         return m
 
-
-def covered_verilog(image: NetworkImage, config: AcceleratorConfig | None) -> str:
-    """Verilog of the accelerator and its counters; the top has the accelerator's name."""
-    top = CoveredAccelerator(image, config)
-    return verilog.convert(top, name=TOP, emit_src=False, platform=Family(GENERIC))
+    def verilog(self) -> str:
+        """Verilog of the accelerator and its counters; the top has the accelerator's name."""
+        return verilog.convert(self, name=TOP, emit_src=False, platform=Family(GENERIC))

@@ -20,6 +20,8 @@ from egru.options import RESETS, STATE_RESETS
 from egru.testing import random_image, random_input
 
 from .case import Case, Phase
+from .forms import draw_form, draw_loads
+from .model_points import potentials
 
 #: Units of a layer, and inputs.
 SIZE_MAX = 300
@@ -38,6 +40,10 @@ SILENT_CHANCE, DRAWS_MAX = 0.03, 20
 CLASSES_MAX = 24
 #: Steps of one sequence at most.
 LENGTH_MAX = 120
+#: Share of the networks with thresholds at, or next to, potentials that they reach, and of their units.
+NEAR_CHANCE, NEAR_UNITS = 0.3, 0.5
+#: Names the random numbers that forms and such thresholds are drawn from.
+FORMS = 1
 #: Cycles that a case may take, by a rough estimate, for each step that was asked for: a large network gets
 #: fewer steps.
 CYCLES_PER_STEP = 400
@@ -55,7 +61,15 @@ def draw_case(seed: int, number: int, steps: int) -> Case:
         words = -(-GATES * spec.units // lanes)
         cycles = max(cycles, (spec.inputs + spec.units) / 2 * words + spec.units / update + 40)
     wanted = max(60, min(steps, int(steps * CYCLES_PER_STEP / cycles)))
-    return Case(image, config, draw_phases(rng, image, wanted))
+    phases = draw_phases(rng, image, wanted)
+    # What follows has random numbers of its own, so that it changes nothing of what comes before.
+    rng = np.random.default_rng([seed, number, FORMS])
+    config = draw_form(rng, image, config)
+    if config.weights == "loaded":
+        phases = draw_loads(rng, phases)
+    if rng.random() < NEAR_CHANCE:
+        image = near_thresholds(rng, image)
+    return Case(image, config, phases)
 
 
 def draw_image(rng: np.random.Generator) -> NetworkImage:
@@ -69,10 +83,40 @@ def draw_image(rng: np.random.Generator) -> NetworkImage:
 
 def _fires(rng: np.random.Generator, image: NetworkImage) -> bool:
     """Whether every layer sends something for random inputs."""
-    readout = image.readout.spec
-    steps = min(12, readout.max_steps) if readout.mode == "mean" else 12
+    steps = min(12, _longest(image))
     trace = IntegerNetwork(image).run(random_input(rng, image, steps, density=0.3, batch=16))
     return all(events.any() for events in trace.events)
+
+
+def near_thresholds(rng: np.random.Generator, image: NetworkImage) -> NetworkImage:
+    """The network with thresholds where they decide: at a unit's potential, one below it, or one above.
+
+    Each is next to the potential that its unit has most often. The network stays as it was where a layer
+    would fall silent.
+    """
+    layers = list(image.layers)
+    x = random_input(rng, image, min(12, _longest(image)), density=0.3, batch=16)
+    x[:, :4] = 0
+    for place, layer in enumerate(layers):
+        trace = IntegerNetwork(dataclasses.replace(image, layers=tuple(layers))).run(x)
+        reached = potentials(layer, trace.events[place], trace.states[place]).reshape(-1, layer.spec.units)
+        low, high = layer.spec.threshold_range
+        threshold = layer.threshold.copy()
+        for unit in np.flatnonzero(rng.random(layer.spec.units) < NEAR_UNITS):
+            values, counts = np.unique(reached[:, unit], return_counts=True)
+            counts[(values < low) | (values > high)] = 0
+            if counts.any():
+                wanted = values[np.argmax(counts)] + rng.integers(-1, 2)
+                threshold[unit] = np.clip(wanted, low, high)
+        layers[place] = dataclasses.replace(layer, threshold=threshold)
+    changed = dataclasses.replace(image, layers=tuple(layers))
+    return changed if _fires(rng, changed) else image
+
+
+def _longest(image: NetworkImage) -> int:
+    """Steps of the longest sequence that may be played."""
+    readout = image.readout.spec
+    return min(LENGTH_MAX, readout.max_steps) if readout.mode == "mean" else LENGTH_MAX
 
 
 def _any_image(rng: np.random.Generator) -> NetworkImage:
@@ -174,8 +218,7 @@ def draw_phases(rng: np.random.Generator, image: NetworkImage, steps: int) -> tu
 def _sequences(
     rng: np.random.Generator, image: NetworkImage, steps: int, *, single: bool
 ) -> tuple[np.ndarray, ...]:
-    readout = image.readout.spec
-    longest = min(LENGTH_MAX, readout.max_steps) if readout.mode == "mean" else LENGTH_MAX
+    longest = _longest(image)
     sequences: list[np.ndarray] = []
     left = steps
     while left > 0:

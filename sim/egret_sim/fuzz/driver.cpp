@@ -1,7 +1,8 @@
 // Runs one Verilated accelerator through a script of phases and records every token that it sends.
 //
-// Usage: driver SCRIPT RECORD [POINTS [COVERAGE]]. The files but the last are arrays of 64-bit words; egret_sim/fuzz/script.py writes the one
-// and reads the other. A phase begins with a reset. `ports.h` is written for each accelerator.
+// Usage: driver SCRIPT RECORD [POINTS [COVERAGE]]. The files but the last are arrays of 64-bit words;
+// egret_sim/fuzz/script.py writes the one and reads the other. A phase begins with a reset, unless it goes on
+// from the one before; then come words of weights, if there are any. `ports.h` is written for each accelerator.
 //
 // In each cycle the inputs are set, outputs are read, and then the clock rises: what is read is what a
 // register would see at that edge.
@@ -17,7 +18,7 @@ namespace {
 
 using Word = std::uint64_t;
 
-enum Status : Word { FINISHED = 0, RESET = 1, STUCK = 2, BROKEN = 3, FLOODED = 4 };
+enum Status : Word { FINISHED = 0, RESET = 1, STUCK = 2, BROKEN = 3, FLOODED = 4, REFUSED = 5 };
 
 [[noreturn]] void fail(const char* why) {
     std::fprintf(stderr, "driver: %s\n", why);
@@ -54,8 +55,11 @@ struct Phase {
     Word settle;    // cycles of silence after the last of them
     Word patience;  // cycles without any token after which the phase is given up
     Word flood;     // tokens of one stream after which the phase is given up
+    Word fresh;     // 1 = begins with a reset
+    Word loads;     // words of weights to load before the first event
     Word tokens;
     const Word* stimulus;
+    const Word* weights;  // for each: the layer, and LOAD_WORDS of its port
 };
 
 struct Recorded {
@@ -91,29 +95,50 @@ void rise(Model& top) {
 void run(Model& top, const Phase& phase, std::FILE* out) {
     Gaps source{{phase.seed * 2 + 1}, phase.in_chance, phase.in_mask};
     Gaps sink{{phase.seed * 2 + 2}, phase.out_chance, phase.out_mask};
+    Gaps loader{{phase.seed * 2 + 3}, phase.in_chance, phase.in_mask};
     std::vector<Recorded> recorded(1 + TAPS);
-    Word cycle = 0, played = 0, ended = 0, idle = 0, cut = 0;
+    Word cycle = 0, loaded = 0, played = 0, ended = 0, idle = 0, cut = 0, flags = 0;
     bool waiting = false;
     Word offered = 0;
     Status status;
 
-    top.rst = 1;
-    top.events_valid() = 0;
-    top.logits_ready() = 0;
-    for (int n = 0; n < 2; ++n) {
-        top.eval();
-        rise(top);
+    if (phase.fresh) {
+        top.rst = 1;
+        top.events_valid() = 0;
+        top.logits_ready() = 0;
+        top.load_nothing();
+        for (int n = 0; n < 2; ++n) {
+            top.eval();
+            rise(top);
+        }
+        top.rst = 0;
     }
-    top.rst = 0;
 
     for (;; ++cycle) {
-        const bool valid = source.open() && played < phase.tokens;
+        const bool loading = loaded < phase.loads;
+        const Word* const entry = phase.weights + loaded * (1 + LOAD_WORDS);
+        const bool given = loading && loader.open();
+        top.load_nothing();
+        if (given) top.load(entry[0], entry + 1);
+        const bool valid = !loading && source.open() && played < phase.tokens;
         top.events_valid() = valid;
         if (valid) top.events_payload() = phase.stimulus[played];
         top.logits_ready() = sink.open();
         top.eval();
 
         ++idle;
+        if (given) {
+            if (!top.load_ready(entry[0])) {
+                status = REFUSED;
+                break;
+            }
+            ++loaded;
+            idle = 0;
+            loader.may_begin();
+        } else if (loading) {
+            --loader.left;
+        }
+        flags |= top.flags();
         const bool logit = top.logits_valid();
         const Word token = top.logits_payload();
         if (waiting && (!logit || token != offered)) {
@@ -167,8 +192,8 @@ void run(Model& top, const Phase& phase, std::FILE* out) {
         }
     }
     top.eval();
-    const Word head[] = {status, cycle + 1, played, ended};
-    write(out, head, 4);
+    const Word head[] = {status, cycle + 1, played, ended, flags | top.flags()};
+    write(out, head, 5);
     for (int tap = 0; tap < TAPS; ++tap) {
         Word counters[COUNTERS];
         for (int n = 0; n < COUNTERS; ++n) counters[n] = top.counter(tap, n);
@@ -193,7 +218,7 @@ int main(int argc, char** argv) {
     const Word* at = script.data();
     const Word* const end = at + script.size();
     while (at < end) {
-        if (end - at < 12) fail("the script is cut off");
+        if (end - at < 14) fail("the script is cut off");
         Phase phase;
         phase.seed = at[0];
         phase.in_chance = at[1];
@@ -206,10 +231,14 @@ int main(int argc, char** argv) {
         phase.settle = at[8];
         phase.patience = at[9];
         phase.flood = at[10];
-        phase.tokens = at[11];
-        phase.stimulus = at + 12;
-        if (static_cast<Word>(end - phase.stimulus) < phase.tokens) fail("the script is cut off");
-        at = phase.stimulus + phase.tokens;
+        phase.fresh = at[11];
+        phase.loads = at[12];
+        phase.tokens = at[13];
+        phase.stimulus = at + 14;
+        const Word words = phase.tokens + phase.loads * (1 + LOAD_WORDS);
+        if (static_cast<Word>(end - phase.stimulus) < words) fail("the script is cut off");
+        phase.weights = phase.stimulus + phase.tokens;
+        at = phase.stimulus + words;
         run(top, phase, out);
     }
     top.final();

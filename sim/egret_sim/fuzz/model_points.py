@@ -24,6 +24,8 @@ MODEL_POINTS = [
     "state below -32767",
     "every unit fires",
     "no unit fires",
+    "the first unit alone fires",
+    "the last unit alone fires",
     "a unit fires twice in a row",
     "a gated event vanishes",
     "a gated event is what is left of a larger one",
@@ -52,6 +54,13 @@ def count_points(
             _count_layer(layer, arriving, events, states, found)
             arriving = events
     return found
+
+
+def potentials(layer: Layer, events: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """What was compared with the thresholds, from what a layer sent and the states it then had."""
+    if layer.spec.state_reset == "output":
+        return states
+    return np.where(events > 0, states + layer.threshold.astype(np.int64), states)
 
 
 def _count_layer(
@@ -86,7 +95,7 @@ def _count_layer(
         found[f"index of {name} below the table"] += int((index < -half).sum())
         found[f"index of {name} above the table"] += int((index >= half).sum())
     fired = events > 0
-    potential = np.where(fired, states + theta, states) if spec.state_reset == "threshold" else states
+    potential = potentials(layer, events, states)
     found["potential equal to the threshold"] += int((potential == theta).sum())
     found["potential one above the threshold"] += int((potential == theta + 1).sum())
     rounded = round_shift(potential, spec.payload_shift)
@@ -96,5 +105,8 @@ def _count_layer(
     found["state below -32767"] += int((states < -STATE_MAX).sum())
     if units > 1:
         found["every unit fires"] += int(fired.all(axis=1).sum())
+        alone = fired.sum(axis=1) == 1
+        found["the first unit alone fires"] += int((alone & fired[:, 0]).sum())
+        found["the last unit alone fires"] += int((alone & fired[:, -1]).sum())
         found["no unit fires"] += int((~fired.any(axis=1)).sum())
     found["a unit fires twice in a row"] += int((fired[1:] & fired[:-1]).sum())

@@ -23,6 +23,8 @@ from egret_sim.build import WAIVERS, SimulationError, build_root, verilator_root
 from egret_sim.harness import layouts, tap_names
 from egret_sim.tokens import END, TokenLayout
 
+from .script import WORD_BITS, load_words
+
 DRIVER = Path(__file__).resolve().with_name("driver.cpp")
 MODEL = "Vaccelerator"
 #: Flags of the compiler: to build quickly, or to run quickly. Measured on a small accelerator, the second
@@ -117,9 +119,15 @@ def _run(command: Sequence[str | Path], directory: Path) -> None:
         raise SimulationError(f"{Path(command[0]).name} failed in {directory}: " + "\n".join(errors[:10]))
 
 
+def token_ports(sidecar: Mapping[str, Any]) -> dict[str, TokenLayout]:
+    """Layouts of the ports that carry tokens; those for weights do not."""
+    ports = {name: port for name, port in sidecar["ports"].items() if not name.startswith("load")}
+    return layouts({"ports": ports})
+
+
 def write_ports(sidecar: Mapping[str, Any], points: int = 0) -> str:
     """C++ that gives the driver the accelerator's ports, whatever their number and widths."""
-    ports: Mapping[str, TokenLayout] = layouts(sidecar)
+    ports = token_ports(sidecar)
     taps = tap_names(sidecar)
     kind = ports["logits"].kind
 
@@ -131,6 +139,7 @@ def write_ports(sidecar: Mapping[str, Any], points: int = 0) -> str:
         f'#include "{MODEL}.h"',
         f"constexpr int TAPS = {len(taps)};",
         f"constexpr int POINTS = {points};",
+        f"constexpr int LOAD_WORDS = {load_words(sidecar)};",
         f"constexpr int COUNTERS = {len(COUNTED)};",
         f"constexpr int KIND_OFFSET = {kind.offset}, KIND_BITS = {kind.width}, KIND_END = {END};",
         f"struct Model : {MODEL} {{",
@@ -156,5 +165,37 @@ def write_ports(sidecar: Mapping[str, Any], points: int = 0) -> str:
         # Eight counters of 32 bits: their places are those of a wide port's words.
         lines.append(f"        if (tap == {n}) return counters{n}[n];")
     lines += ["        return 0;", "    }"]
+    lines += _load_ports(sidecar)
+    flags = "fault" if "fault" in sidecar["ports"] else "0"
+    lines.append(f"    std::uint64_t flags() const {{ return {flags}; }}")
     lines += [f"    std::uint64_t point(int n) const {{ return {'cover[n]' if points else '0'}; }}", "};"]
     return "\n".join(lines) + "\n"
+
+
+def _load_ports(sidecar: Mapping[str, Any]) -> list[str]:
+    """The ports for weights, of any width: Verilator gives wide ones as words of 32 bits."""
+    widths = {name: port["width"] for name, port in sidecar["ports"].items() if name.startswith("load")}
+    nothing, load, ready = [], [], []
+    for name, width in widths.items():
+        number, port = name.removeprefix("load"), f"{name}___05F"
+        nothing.append(f"        {port}valid = 0;")
+        load += [f"        if (layer == {number}) {{", f"            {port}valid = 1;"]
+        if width <= WORD_BITS:
+            load.append(f"            {port}payload = words[0];")
+        else:
+            for n in range(-(-width // 32)):
+                load.append(f"            {port}payload[{n}] = words[{n // 2}] >> {n % 2 * 32};")
+        load.append("        }")
+        ready.append(f"        if (layer == {number}) return {port}ready;")
+    return [
+        "    void load_nothing() {",
+        *nothing,
+        "    }",
+        "    void load(std::uint64_t layer, const std::uint64_t* words) {",
+        *load,
+        "    }",
+        "    bool load_ready(std::uint64_t layer) const {",
+        *ready,
+        "        return false;",
+        "    }",
+    ]

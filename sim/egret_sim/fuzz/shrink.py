@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from egret_hw.config import QUEUE_DEPTH
+from egret_hw.protection import NONE
 from egru.errors import EgretError
 
 from .case import Case
+from .forms import OWN
 from .shrink_network import smaller_networks
 
 Move = tuple[str, Case]
@@ -76,7 +78,7 @@ def _moves(case: Case) -> Iterator[Move]:
     yield from _fewer_sequences(case)
     yield from _simpler_phases(case)
     yield from _networks(case)
-    yield from _simpler_configuration(case)
+    yield from _valid(_simpler_configuration(case))
     yield from _fewer_events(case)
 
 
@@ -85,6 +87,16 @@ def _networks(case: Case) -> Iterator[Move]:
     for name, make in smaller_networks(case):
         try:
             smaller = make()
+            smaller.config.resolve(smaller.image)
+        except EgretError:
+            continue
+        yield name, smaller
+
+
+def _valid(moves: Iterator[Move]) -> Iterator[Move]:
+    """The moves to accelerators that can be built: the compact form has no single lane."""
+    for name, smaller in moves:
+        try:
             smaller.config.resolve(smaller.image)
         except EgretError:
             continue
@@ -141,12 +153,23 @@ def _simpler_phases(case: Case) -> Iterator[Move]:
         if phase.reset_tokens > 1:
             for tokens in sorted({1, phase.reset_tokens // 2, phase.reset_tokens - 1}):
                 yield "earlier reset", _with_phase(case, number, reset_tokens=tokens)
+        if not phase.reset:
+            yield "with a reset", _with_phase(case, number, reset=True)
+        if phase.load is not None:
+            yield "nothing loaded", _with_phase(case, number, load=None)
+            if phase.load != OWN:
+                yield "the network's weights", _with_phase(case, number, load=OWN)
         if phase.seed:
             yield "seed 0", _with_phase(case, number, seed=0)
 
 
 def _simpler_configuration(case: Case) -> Iterator[Move]:
     config = case.config.resolve(case.image)
+    forms: dict[str, Any] = {"protection": NONE, "compact": False, "weights": "fixed"}
+    for name, plain in forms.items():
+        if getattr(config, name) != plain:
+            changed = dataclasses.replace(case.config, **{name: plain})
+            yield f"{name} {plain}", dataclasses.replace(case, config=changed)
     if config.streams > 1:
         changed = dataclasses.replace(case.config, streams=1)
         yield "one stream", dataclasses.replace(case, config=changed)

@@ -156,7 +156,7 @@ def _coverage_table(coverage: Coverage) -> Table:
 def _keep(result: Result, seed: int, steps: int, directory: Path, tries: int) -> None:
     """Make a failing case small, save it, and say how to replay it."""
     from egret_sim.fuzz.case import save_case
-    from egret_sim.fuzz.check import Bench
+    from egret_sim.fuzz.check import EMPTY, Bench
     from egret_sim.fuzz.draw import draw_case
     from egret_sim.fuzz.shrink import Shrunk
     from egret_sim.fuzz.shrink import shrink as make_small
@@ -171,7 +171,9 @@ def _keep(result: Result, seed: int, steps: int, directory: Path, tries: int) ->
             def fails(smaller: Case) -> str | None:
                 verdict = bench.check(smaller)
                 # A case that fails for another reason, such as a full disk, leads nowhere.
-                return verdict.problem if verdict.broken == result.verdict.broken else None
+                if verdict.broken != result.verdict.broken or verdict.problem == EMPTY != problem:
+                    return None
+                return verdict.problem
 
             found = make_small(case, problem, fails, tries=tries, progress=status.update)
     notes = {
