@@ -123,19 +123,21 @@ def build_bench(
     sidecar: Mapping[str, Any],
     *,
     waves: bool = False,
+    weights: Sequence[Sequence[int]] = (),
     optimise: str = "fast",
     root: Path | None = None,
 ) -> Simulation:
     """Build the harness around an accelerator.
 
-    ``verilog`` is the path of the generated file, or its text; the other parameters are those of
+    ``verilog`` is the path of the generated file, or its text, and ``weights`` what
+    :func:`egret_sim.harness.write_top` loads; the other parameters are those of
     :func:`egret_sim.build.build`.
     """
     text = verilog.read_text() if isinstance(verilog, Path) else verilog
     return build(
         harness.PARTS,
         top=harness.TOP,
-        texts={"accelerator.v": text, "bench.sv": harness.write_top(sidecar)},
+        texts={"accelerator.v": text, "bench.sv": harness.write_top(sidecar, weights=weights)},
         public=harness.PUBLIC,
         optimise=optimise,
         waves=waves,

@@ -6,11 +6,12 @@ top, which has as many recorders as the accelerator has taps, and their widths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from egret_sim.build import PACKAGE
 from egret_sim.tokens import TokenLayout
+from egru.errors import EgretError
 
 TOP = "egret_bench"
 PARTS = [PACKAGE / name for name in ("random.sv", "player.sv", "sink.sv", "recorder.sv")]
@@ -66,24 +67,51 @@ def tap_names(sidecar: Mapping[str, Any]) -> list[str]:
     return sorted(names, key=lambda name: int(name.removeprefix("tap")))
 
 
+def load_names(sidecar: Mapping[str, Any]) -> list[str]:
+    """Names of the ports that take weights, layer by layer; none where weights are fixed."""
+    names = [f"load{number}" for number in range(len(tap_names(sidecar)))]
+    return [name for name in names if name in sidecar["ports"]]
+
+
 def layouts(sidecar: Mapping[str, Any]) -> dict[str, TokenLayout]:
     """Token layout of every port of the accelerator that carries tokens."""
+    loads = load_names(sidecar)
     return {
         name: TokenLayout.from_port(port)
         for name, port in sidecar["ports"].items()
-        if port["kind"] in ("stream", "tap")
+        if port["kind"] in ("stream", "tap") and name not in loads
     }
 
 
 def write_top(
-    sidecar: Mapping[str, Any], *, accelerator: str = "accelerator", clock_port: bool = False
+    sidecar: Mapping[str, Any],
+    *,
+    accelerator: str = "accelerator",
+    clock_port: bool = False,
+    weights: Sequence[Sequence[int]] = (),
 ) -> str:
     """SystemVerilog of the harness's top module for an accelerator with this sidecar.
 
     With ``clock_port`` the clock is a port, and the harness leaves its reset by itself; without, the harness
     makes the clock, and whoever runs it drives ``rst``.
+
+    ``weights`` are the words for each port that takes weights, by address. The harness loads them, a word in
+    each cycle, and keeps everything else in reset meanwhile, so that cycles count from the last word.
+
+    Raises
+    ------
+    EgretError
+        If there is not one list of words for each of those ports.
     """
     ports = layouts(sidecar)
+    loads = load_names(sidecar)
+    if len(weights) != len(loads):
+        raise EgretError(
+            f"weights must hold one list of words for each port that takes them ({len(loads)}), "
+            f"not {len(weights)} lists"
+        )
+    # What the accelerator's surroundings are reset by.
+    common, held = (".clk, .rst(hold)", "hold") if loads else (".clk, .rst", "rst")
     taps = tap_names(sidecar)
     events, logits = ports["events"].width, ports["logits"].width
     lines = [
@@ -106,6 +134,11 @@ def write_top(
         connections += [f"{stream}__{part}({stream}_{part})" for part in ("payload", "valid", "ready")]
     for tap in taps:
         connections += [f"{tap}__{part}({tap}_{part})" for part in ("strobe", "token")]
+    for name, words in zip(loads, weights, strict=True):
+        lines += _loader(name, sidecar["ports"][name], words)
+        connections += [f"{name}__{part}({name}_{part})" for part in ("payload", "valid", "ready")]
+    if loads:
+        lines += ["", f"    wire hold = rst || {' || '.join(f'{name}_valid' for name in loads)};"]
     moved = [
         "events_valid && events_ready",
         "logits_valid && logits_ready",
@@ -118,10 +151,10 @@ def write_top(
         "    );",
         "",
         f"    egret_player #(.TOKEN_BITS({events}), .SLOTS({PLAYER_SLOTS}), .ROWS({PLAYER_ROWS})) player (",
-        "        .clk, .rst, .payload(events_payload), .valid(events_valid), .ready(events_ready)",
+        f"        {common}, .payload(events_payload), .valid(events_valid), .ready(events_ready)",
         "    );",
         f"    egret_sink #(.TOKEN_BITS({logits})) sink (",
-        "        .clk, .rst, .cycle, .payload(logits_payload), .valid(logits_valid), .ready(logits_ready)",
+        f"        {common}, .cycle, .payload(logits_payload), .valid(logits_valid), .ready(logits_ready)",
         "    );",
     ]
     recorded = {"logits": ("logits_valid && logits_ready", "logits_payload")}
@@ -133,14 +166,44 @@ def write_top(
             f"        .TOKEN_BITS({ports[name].width}),",
             f"        .KIND_OFFSET({kind.offset}), .KIND_BITS({kind.width}),",
             f"        .SLOTS({RECORDER_SLOTS}), .ROWS({RECORDER_ROWS})",
-            f"    ) {name}_recorder (.clk, .rst, .cycle, .strobe({strobe}), .token({token}));",
+            f"    ) {name}_recorder ({common}, .cycle, .strobe({strobe}), .token({token}));",
         ]
     lines += [
         "",
         "    always_ff @(posedge clk) begin",
-        "        cycle <= rst ? 0 : cycle + 1;",
-        f"        idle <= rst || {' || '.join(moved)} ? 0 : idle + 1;",
+        f"        cycle <= {held} ? 0 : cycle + 1;",
+        f"        idle <= {held} || {' || '.join(moved)} ? 0 : idle + 1;",
         "    end",
         "endmodule",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _loader(name: str, port: Mapping[str, Any], words: Sequence[int]) -> list[str]:
+    """SystemVerilog that gives a port its words once after a reset, from `valid` in the first cycle on."""
+    fields = {field["name"]: field for field in port["fields"]}
+    address, word = fields["address"], fields["word"]
+    bits = max(1, len(words).bit_length())
+
+    def place(field: Mapping[str, Any]) -> str:
+        return f"{name}_payload[{field['offset']}+:{field['width']}]"
+
+    return [
+        "",
+        f"    logic [{port['width'] - 1}:0] {name}_payload;",
+        f"    logic {name}_ready;",
+        f"    logic [{word['width'] - 1}:0] {name}_words[{len(words)}];",
+        f"    logic [{bits - 1}:0] {name}_next = 0;",
+        f"    wire {name}_valid = !rst && {name}_next != {len(words)};",
+        "    always_comb begin",
+        f"        {name}_payload = 0;",
+        f"        {place(address)} = {name}_next[{address['width'] - 1}:0];",
+        f"        {place(word)} = {name}_words[{name}_next];",
+        "    end",
+        "    always_ff @(posedge clk)",
+        f"        if (rst) {name}_next <= 0;",
+        f"        else if ({name}_valid && {name}_ready) {name}_next <= {name}_next + 1;",
+        "    initial begin",
+        *(f"        {name}_words[{at}] = {word['width']}'h{value:x};" for at, value in enumerate(words)),
+        "    end",
+    ]

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from rich.console import Console
 
 from egret import evaluation, tasks
+from egret import netlist as netlist_module
+from egret.build.boards import BOARDS
 from egret.cli.main import main
-from egret.netlist import Netlist, prepare, synthesise
+from egret.netlist import Netlist, default_config, prepare, synthesise
 from egret_hw.blocks.cells import NETLIST_FAMILIES, cell_models
 from egret_hw.config import AcceleratorConfig
 from egret_sim.cosimulation import Stalls
@@ -20,9 +23,11 @@ from egru.errors import EgretError
 from egru.image import NetworkImage, save_image
 from egru.testing import random_image, random_input
 
+COMPACT = "compact ice40"
 HARD_CELLS = {
     "ecp5": {"DP16KD", "MULT18X18D"},
     "ice40": {"SB_RAM40_4K", "SB_MAC16"},
+    COMPACT: {"SB_RAM40_4K", "SB_MAC16", "SB_SPRAM256KA"},
     "gowin": {"SPX9", "MULT9X9"},
 }
 
@@ -48,39 +53,44 @@ def small_network(*resets: str) -> NetworkImage:
     return replace(image, layers=tuple(layers))
 
 
-# On iCE40, sums are in registers, and synthesis takes long.
+# On iCE40, sums are in registers but for the compact form, and synthesis takes long.
 IMAGES = {
     "ecp5": small_network("after", "before"),
     "gowin": small_network("after", "before"),
     "ice40": small_network("before"),
+    COMPACT: small_network("after", "after"),
 }
-LANES = {"ecp5": (3, 2), "gowin": (3, 2), "ice40": 1}
+CONFIGS = {
+    "ecp5": AcceleratorConfig(lanes=(3, 2), readout_lanes=1, queue_depth=2),
+    "gowin": AcceleratorConfig(lanes=(3, 2), readout_lanes=1, queue_depth=2),
+    "ice40": AcceleratorConfig(lanes=1, readout_lanes=1, queue_depth=2),
+    COMPACT: replace(default_config("ice40"), lanes=(3, 2), readout_lanes=1),
+}
 SEQUENCES = [random_input(np.random.default_rng(steps), IMAGES["ecp5"], steps) for steps in (1, 30, 12)]
 _netlists: dict[str, Netlist] = {}
 
 
-def netlist_of(family: str) -> Netlist:
-    if family not in _netlists:
-        config = AcceleratorConfig(lanes=LANES[family], readout_lanes=1, queue_depth=2)
-        _netlists[family] = synthesise(IMAGES[family], family, config, console=Console(quiet=True))
-    return _netlists[family]
+def netlist_of(form: str) -> Netlist:
+    if form not in _netlists:
+        family = form.split()[-1]
+        _netlists[form] = synthesise(IMAGES[form], family, CONFIGS[form], console=Console(quiet=True))
+    return _netlists[form]
 
 
-def play(netlist: Netlist, stalls: Stalls | None):
-    image = IMAGES[netlist.family]
-    built = prepare(image, netlist, optimise="quick")
-    return simulate(image, SEQUENCES, built=built, stalls=stalls, seed=3)
+def play(form: str, netlist: Netlist, stalls: Stalls | None):
+    built = prepare(IMAGES[form], netlist, optimise="quick")
+    return simulate(IMAGES[form], SEQUENCES, built=built, stalls=stalls, seed=3)
 
 
-@pytest.mark.parametrize("family", NETLIST_FAMILIES)
-def test_a_netlist_gives_every_event_and_logit_of_the_model(family):
-    netlist = netlist_of(family)
-    assert HARD_CELLS[family] <= netlist.cells.keys()
+@pytest.mark.parametrize("form", [*NETLIST_FAMILIES, COMPACT])
+def test_a_netlist_gives_every_event_and_logit_of_the_model(form):
+    netlist = netlist_of(form)
+    assert HARD_CELLS[form] <= netlist.cells.keys()
     for stalls in (None, Stalls()):
-        report = play(netlist, stalls)
+        report = play(form, netlist, stalls)
         assert report.passed, report.problem
         # Every unit in each of 43 steps, and three logits of each sequence.
-        units = sum(layer.spec.units for layer in IMAGES[family].layers)
+        units = sum(layer.spec.units for layer in IMAGES[form].layers)
         assert report.compared == 43 * units + 3 * 3
         assert all(report.work.layer_events)
 
@@ -92,9 +102,30 @@ def test_one_wrong_look_up_table_is_found():
     found = next(match for match in table.finditer(netlist.text) if match[0].count("CCU2C #") == 1)
     wrong = f"{int(found[2], 16) ^ 0xFFFF:04x}"
     spoilt = netlist.text[: found.start(2)] + wrong + netlist.text[found.end(2) :]
-    report = play(replace(netlist, text=spoilt), None)
+    report = play("ecp5", replace(netlist, text=spoilt), None)
     assert not report.passed
     assert report.mismatches > 0
+
+
+def test_one_wrong_word_among_loaded_weights_is_found():
+    netlist = netlist_of(COMPACT)
+    # The first word of an input's weights in layer 0: every input comes up in 43 steps.
+    (first, *others), second = netlist.weights
+    report = play(COMPACT, replace(netlist, weights=((first ^ 7, *others), second)), None)
+    assert not report.passed
+    assert report.mismatches > 0
+
+
+def test_weights_that_do_not_suit_the_ports_are_refused():
+    netlist = netlist_of(COMPACT)
+    with pytest.raises(EgretError, match=r"one list of words for each port that takes them \(2\), not 1"):
+        prepare(IMAGES[COMPACT], replace(netlist, weights=netlist.weights[:1]))
+
+
+def test_on_ice40_the_accelerator_is_the_boards_unless_said_otherwise():
+    board, config = BOARDS["icebreaker"], default_config("ice40")
+    assert (config.lanes, config.compact, config.weights) == (board.lanes, board.compact, board.weights)
+    assert default_config("ecp5") == default_config("gowin") == AcceleratorConfig()
 
 
 def test_a_cell_without_a_model_and_an_unknown_family_are_refused():
@@ -114,22 +145,56 @@ def test_models_of_cells_that_a_cell_is_made_of_come_with_it_and_each_comes_once
     assert text.count("module egret_gowin_bsram") == 1
 
 
-def test_the_command_writes_figures_of_both_runs(tmp_path, monkeypatch, capsys):
-    path = tmp_path / "small.egret"
-    save_image(replace(IMAGES["gowin"], name="small", info={"task": "digits"}), path)
+def small_file(image: NetworkImage, directory: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Save a small network as one for a task, which gets a test part of two sequences."""
+    path = directory / "small.egret"
+    save_image(replace(image, name="small", info={"task": "digits"}), path)
     x = tuple(np.random.default_rng(1).normal(size=(steps, 3)) for steps in (4, 9))
     test = tasks.Sequences(x, np.zeros(2, np.int64))
     monkeypatch.setattr(tasks, "load", lambda name: SimpleNamespace(test=test))
     monkeypatch.setattr(evaluation, "check_normalisation", lambda image, data: None)
+    return str(path)
+
+
+def test_the_command_writes_figures_of_both_runs(tmp_path, monkeypatch, capsys):
+    path = small_file(IMAGES["gowin"], tmp_path, monkeypatch)
     report = tmp_path / "figures.json"
-    command = ["sim-netlist", str(path), "--family", "gowin", "--samples", "2", "--lanes", "3,2"]
+    command = ["sim-netlist", path, "--family", "gowin", "--samples", "2", "--lanes", "3,2"]
     command += ["--readout-lanes", "1", "--queue-depth", "2", "--report", str(report)]
     assert main(command) == 0
     figures = json.loads(report.read_text())
     assert figures["cells"]["MULT9X9"] > 0
+    assert figures["parameters"]["lanes"] == [3, 2]
     assert [bool(run["stalls"]) for run in figures["runs"]] == [False, True]
     assert all(run["passed"] and run["steps"] == 13 for run in figures["runs"])
-    assert "cells of the netlist" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "cells of the netlist" in printed
+    assert "3,2 lanes, full form, fixed weights" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "config"),
+    [
+        (["--family", "gowin"], AcceleratorConfig(lanes=16)),
+        (["--family", "ice40"], AcceleratorConfig(lanes=8, compact=True, weights="loaded")),
+        (
+            ["--family", "ice40", "--no-compact", "--weights", "fixed", "--lanes", "2"],
+            AcceleratorConfig(lanes=2),
+        ),
+        (["--family", "ecp5", "--compact"], AcceleratorConfig(lanes=16, compact=True)),
+    ],
+)
+def test_the_command_builds_the_familys_form_unless_told_otherwise(options, config, tmp_path, monkeypatch):
+    path = small_file(IMAGES[COMPACT], tmp_path, monkeypatch)
+    asked = []
+
+    def refuse(network, family, config, **others):
+        asked.append((family, config))
+        raise EgretError("asked")
+
+    monkeypatch.setattr(netlist_module, "synthesise", refuse)
+    assert main(["sim-netlist", path, "--samples", "2", *options]) == 2
+    assert asked == [(options[1], config)]
 
 
 def test_the_command_refuses_an_unknown_family(capsys):

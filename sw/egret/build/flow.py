@@ -51,9 +51,10 @@ _STAGES = {
 }
 #: Logs that the platform has the tools write.
 _OWN_LOGS = {"yosys": f"{_NAME}.rpt", "nextpnr-ecp5": f"{_NAME}.tim", "nextpnr-ice40": f"{_NAME}.tim"}
-#: Timing of the UltraPlus; never `-dsp`, which would take our SB_MAC16 for its own. A tile's eight flip-flops
-#: share an enable, so one for a few of them would leave the rest of its tile empty.
-_SYNTH_OPTIONS = {ICE40: "-device u -dffe_min_ce_use 9"}
+#: What synthesis is told beside the top. Timing of the UltraPlus; never `-dsp`, which would take our SB_MAC16
+#: for its own. A tile's eight flip-flops share an enable, so one for a few of them would leave the rest of
+#: its tile empty.
+SYNTH_OPTIONS = {ICE40: "-device u -dffe_min_ce_use 9"}
 #: What the tools make that is kept.
 _MADE = {
     ECP5: ((f"{_NAME}.bit", BITSTREAM), (f"{_NAME}.svf", JTAG)),
@@ -204,7 +205,7 @@ def prepare(top: "BoardTop", board: Board, work: Path, seed: int) -> list[list[s
         _NAME,
         script_after_synth=f"tee -q -o {STATISTICS} stat -json",
         nextpnr_opts=f"--report {PLACED} --seed {seed}",
-        synth_opts=_SYNTH_OPTIONS.get(board.family, ""),
+        synth_opts=SYNTH_OPTIONS.get(board.family, ""),
     )
     for name, content in plan.files.items():
         path = work / name

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egret.cli.options import QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
 from egru.errors import EgretError
+
+if TYPE_CHECKING:
+    from egret.netlist import Netlist
 
 
 def sim_netlist(
@@ -26,11 +29,27 @@ def sim_netlist(
     ] = None,
     samples: Annotated[int, typer.Option(help="Test sequences to play, drawn at random.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the draw and of the stalls.")] = 1,
-    lanes: Lanes = "16",
+    lanes: Annotated[
+        str | None,
+        typer.Option(
+            help="Multipliers in each layer's tile, 1 to 64, by default 16, on ice40 8; with commas, one "
+            "number for each layer."
+        ),
+    ] = None,
     update_lanes: UpdateLanes = None,
     readout_lanes: ReadoutLanes = None,
-    queue_depth: QueueDepth = 16,
+    queue_depth: QueueDepth = None,
     streams: Streams = 1,
+    compact: Annotated[
+        bool | None,
+        typer.Option(
+            "--compact/--no-compact", help="The form for small devices; by default on ice40, and only there."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="The layers' weights: fixed or loaded; by default loaded on ice40, else fixed."),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="JSON file for the figures; by default build/NETWORK/netlist-FAMILY.json."),
@@ -39,16 +58,25 @@ def sim_netlist(
     """Synthesise a network's accelerator for a family, and play real test sequences through the netlist.
 
     Every event, tick and logit is compared with the integer model, without stalls and with random ones.
+    For ice40 the accelerator is by default the one that the iCEBreaker gets.
     Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
     input.
     """
-    from egret.netlist import check_family, prepare, synthesise
+    from egret.netlist import default_config, prepare, synthesise
     from egret.sampling import draw, network_and_task
 
-    check_family(family)
+    default = default_config(family)
     network, name = network_and_task(image, task)
     sequences, _ = draw(network, name, samples, seed)
-    config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
+    config = accelerator_config(
+        str(default.lanes) if lanes is None else lanes,
+        update_lanes,
+        readout_lanes,
+        queue_depth,
+        streams,
+        default.weights if weights is None else weights,
+        default.compact if compact is None else compact,
+    )
 
     from egret.build.tools import shown_stage
     from egret_sim.build import SimulationError, build_root
@@ -78,14 +106,26 @@ def sim_netlist(
         highlight=False,
         soft_wrap=True,
     )
+    form = "compact" if config.compact else "full"
+    console.print(f"{_lanes_of(netlist)} lanes, {form} form, {config.weights} weights", highlight=False)
     console.print(table_of(runs))
     console.print(_cell_table(netlist.cells))
-    figures = {"family": family, "cells": netlist.cells, "runs": [run.as_dict() for run in runs]}
+    figures = {
+        "family": family,
+        "parameters": netlist.sidecar["parameters"],
+        "cells": netlist.cells,
+        "runs": [run.as_dict() for run in runs],
+    }
     _write(report or folder / f"netlist-{family}.json", json.dumps(figures, indent=2) + "\n")
     for run in runs:
         if run.problem:
             typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
             raise typer.Exit(1)
+
+
+def _lanes_of(netlist: Netlist) -> str:
+    """Lanes of each layer, as the option has them."""
+    return ",".join(str(lanes) for lanes in netlist.sidecar["parameters"]["lanes"])
 
 
 def _cell_table(cells: dict[str, int]) -> Table:
