@@ -8,14 +8,17 @@ from egret_hw.event_encoder import EventEncoder
 from egret_hw.fifo import PassingFifo
 from egret_hw.link import ByteLink
 from egret_hw.logit_scan import LogitScan
+from egret_hw.neuron_update import NeuronUpdate
 from egret_hw.readout_scheduler import ReadoutScheduler
+from egret_hw.reset_gate import ResetGate
 from egret_hw.tile import Tile
 from egret_hw.tile_scheduler import TileScheduler
 from egret_hw.uart import UARTReceiver
 from egret_hw.weight_fetch import WeightFetch
 from egru.errors import EgretError
 
-from .contracts import ANY_DATA, CONTRACT_FIFO, CONTRACT_RAM, tile_control
+from .collisions import no_unit_is_there_twice, sent_is_kept, states_are_kept
+from .contracts import ANY_DATA, ANY_LATENCY, CONTRACT_FIFO, CONTRACT_RAM, tile_control
 from .counting import counters_add_up
 from .encoder import jobs_in_order, set_bits_in_order
 from .fetch import rows_exactly, rows_exactly_when_held
@@ -44,6 +47,22 @@ _NO_TICK_GUARD = Edit(
     TileScheduler, "complete = recurrent_done | recurrent_tick", "complete = Signal(init=1)"
 )
 _UNGUARDED = Twin("a step closes before its recurrent events have come", (_NO_TICK_GUARD,), depth=10)
+
+_STATES = "no word is read where it is written, and what a unit left in one step comes in its next"
+_TWICE = "no unit comes into the update whose result is not out"
+
+#: Either of two guards would do: that recurrent events have come, and that few steps are under way.
+_UNGUARDED_TILE = Twin(
+    "a step waits neither for recurrent events nor for the steps before it",
+    (
+        _NO_TICK_GUARD,
+        Edit(TileScheduler, "full = (under_way == self.steps) & ~self.step_done", "full = Signal()"),
+    ),
+)
+_RESTLESS = Twin(
+    "a step closes while its rows are under way",
+    (Edit(TileScheduler, "at_rest = self.lanes_empty & ~self.o.valid", "at_rest = Signal(init=1)"),),
+)
 
 PROOFS: tuple[Proof, ...] = (
     Proof(
@@ -323,10 +342,7 @@ PROOFS: tuple[Proof, ...] = (
         parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
         method=Bounded(18),
         build=parts_agree(units=2, lanes=3),
-        twin=Twin(
-            "a step closes while its rows are under way",
-            (Edit(TileScheduler, "at_rest = self.lanes_empty & ~self.o.valid", "at_rest = Signal(init=1)"),),
-        ),
+        twin=_RESTLESS,
         stand_ins=tile_control(1),
     ),
     Proof(
@@ -357,6 +373,78 @@ PROOFS: tuple[Proof, ...] = (
                 ),
             ),
         ),
+        stand_ins=tile_control(1),
+    ),
+    *[
+        Proof(
+            name=f"state/{name}",
+            says=f"{_STATES}, if no unit comes into the update whose result is not out",
+            parameters=f"2 units, 2 streams, as built, any weights and tables{more}",
+            method=Induction(NeuronUpdate.LATENCY + 3),
+            build=states_are_kept(units=2, streams=2, reset=reset),
+            twin=Twin(
+                "a unit comes into the update again before its result is out",
+                build=states_are_kept(units=2, streams=2, reset=reset, kept_promise=False),
+            ),
+            stand_ins=ANY_DATA,
+        )
+        for name, reset, more in (("update", "after", ""),)
+    ],
+    Proof(
+        name="state/gate",
+        says=f"{_STATES} by the reset gate, if no result comes of a unit that it works on",
+        parameters="2 units, 2 streams, as built, any weights and tables",
+        method=Induction(ResetGate.LATENCY + 3),
+        build=sent_is_kept(units=2, streams=2),
+        twin=Twin(
+            "a result comes of a unit that the gate works on",
+            build=sent_is_kept(units=2, streams=2, kept_promise=False),
+        ),
+        stand_ins=ANY_DATA,
+    ),
+    Proof(
+        name="tile/state",
+        says=_TWICE,
+        parameters="2 units, 3 lanes; an update that takes as long as it likes",
+        method=Bounded(24),
+        build=no_unit_is_there_twice(units=2, lanes=3),
+        twin=_UNGUARDED_TILE,
+        stand_ins=tile_control(ANY_LATENCY),
+    ),
+    Proof(
+        name="tile/state-streams",
+        says=_TWICE,
+        parameters="1 unit, 3 lanes, 2 streams; an update that takes as long as it likes",
+        method=Bounded(24),
+        build=no_unit_is_there_twice(units=1, lanes=3, streams=2),
+        twin=_UNGUARDED_TILE,
+        stand_ins=tile_control(ANY_LATENCY),
+    ),
+    Proof(
+        name="tile/state-gated",
+        says=f"{_TWICE}; nor into the gate, nor does one come into the update that is in the gate",
+        parameters="1 unit, 3 lanes, reset before; an update and a gate that take as long as they like",
+        method=Bounded(24),
+        build=no_unit_is_there_twice(units=1, lanes=3, reset="before"),
+        twin=_UNGUARDED_TILE,
+        stand_ins=tile_control(ANY_LATENCY),
+    ),
+    Proof(
+        name="tile/two-streams",
+        says="as tile/parts",
+        parameters="1 unit, 3 lanes, 2 streams, else as tile/parts",
+        method=Bounded(18),
+        build=parts_agree(units=1, lanes=3, streams=2),
+        twin=_RESTLESS,
+        stand_ins=tile_control(1),
+    ),
+    Proof(
+        name="tile/gate-first",
+        says="as tile/parts; so have gated events and what the gate gives",
+        parameters="1 unit, 3 lanes, reset before, else as tile/parts",
+        method=Bounded(18),
+        build=parts_agree(units=1, lanes=3, reset="before"),
+        twin=_RESTLESS,
         stand_ins=tile_control(1),
     ),
     Proof(
