@@ -17,6 +17,7 @@ from egret_hw.mac_array import MacArray
 from egret_hw.memory import Ram, Rom
 from egret_hw.multiplier import Multiplier, PairMultiplier
 from egret_hw.neuron_update import NeuronUpdate
+from egret_hw.queues import RecurrentQueue
 from egret_hw.reset_gate import ResetGate
 
 
@@ -79,7 +80,7 @@ class Items:
     count: Signal
 
 
-def fifo(self: PassingFifo, platform) -> Module:
+def fifo(self: PassingFifo | RecurrentQueue, platform) -> Module:
     """A queue of `depth` + 1 items that may refuse one at any time once `depth` wait.
 
     An item is at the output in the cycle after it came, as the real queue's is if nothing waits.
@@ -91,11 +92,12 @@ def fifo(self: PassingFifo, platform) -> Module:
     m.d.comb += [
         self.i.ready.eq((count < self.depth) | ((count == self.depth) & AnySeq(1))),
         self.o.valid.eq(count != 0),
-        self.roomy.eq(AnySeq(1)),
         Value.cast(self.o.payload).eq(words[0]),
         leaves.eq(self.o.valid & self.o.ready),
         enters.eq(self.i.valid & self.i.ready),
     ]
+    if isinstance(self, PassingFifo):
+        m.d.comb += self.roomy.eq(AnySeq(1))
     m.d.sync += count.eq(count + enters - leaves)
     for place, word in enumerate(words):
         behind = words[place + 1] if place + 1 < len(words) else word
@@ -106,7 +108,7 @@ def fifo(self: PassingFifo, platform) -> Module:
     return m
 
 
-def seen(part: PassingFifo) -> Items:
+def seen(part: PassingFifo | RecurrentQueue) -> Items:
     """Ask the stand-in of `part` for a look inside."""
     width = Shape.cast(part.layout).width
     words = [Signal(width, name=f"item{place}") for place in range(part.depth + 1)]
@@ -140,6 +142,7 @@ def any_products(self: PairMultiplier, platform) -> Module:
 
 CONTRACT_RAM: dict[type, Callable] = {Ram: ram}
 CONTRACT_FIFO: dict[type, Callable] = {PassingFifo: fifo}
+CONTRACT_QUEUES: dict[type, Callable] = {PassingFifo: fifo, RecurrentQueue: fifo}
 ANY_DATA: dict[type, Callable] = {
     Ram: ram,
     Rom: any_rom,

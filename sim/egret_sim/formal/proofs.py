@@ -18,7 +18,7 @@ from egret_hw.weight_fetch import WeightFetch
 from egru.errors import EgretError
 
 from .collisions import no_unit_is_there_twice, sent_is_kept, states_are_kept
-from .contracts import ANY_DATA, ANY_LATENCY, CONTRACT_FIFO, CONTRACT_RAM, tile_control
+from .contracts import ANY_DATA, ANY_LATENCY, CONTRACT_FIFO, CONTRACT_QUEUES, CONTRACT_RAM, tile_control
 from .counting import counters_add_up
 from .encoder import jobs_in_order, set_bits_in_order
 from .fetch import rows_exactly, rows_exactly_when_held
@@ -28,6 +28,7 @@ from .queues import fifo_in_order
 from .scheduling import ticks_overtake_nothing
 from .streams import COMPONENTS, keeps_rules, link_keeps_rules, loading_link_keeps_rules, scan_keeps_rules
 from .sums import sums_are_sums
+from .telling import counters_tell
 from .tiles import never_stands_still, parts_agree
 
 
@@ -50,6 +51,8 @@ _UNGUARDED = Twin("a step closes before its recurrent events have come", (_NO_TI
 
 _STATES = "no word is read where it is written, and what a unit left in one step comes in its next"
 _TWICE = "no unit comes into the update whose result is not out"
+
+_TOLD = "counters are told once of each input event and of each recurrent event that is not dropped"
 
 #: Either of two guards would do: that recurrent events have come, and that few steps are under way.
 _UNGUARDED_TILE = Twin(
@@ -247,9 +250,14 @@ PROOFS: tuple[Proof, ...] = (
         method=Induction(6),
         build=rows_exactly(rows=3, words=1),
         twin=Twin(
-            "a row that waits is overwritten",
-            (Edit(WeightFetch, "~next_valid | done if self.words == 1", "1 if self.words != 1"),),
-            build=rows_exactly(rows=3, words=2),
+            "a row waits until the one before has moved on, which leaves a gap",
+            (
+                Edit(
+                    WeightFetch,
+                    "~next_valid | done if self.words == 1 else ~next_valid",
+                    "~next_valid",
+                ),
+            ),
             depth=8,
         ),
     ),
@@ -447,6 +455,31 @@ PROOFS: tuple[Proof, ...] = (
         twin=_RESTLESS,
         stand_ins=tile_control(1),
     ),
+    *[
+        Proof(
+            name=f"tile/counters{suffix}",
+            says=_TOLD + more,
+            parameters=f"2 units, 3 lanes, 1 stream{given}; queues by their contract, else as tile/parts",
+            method=Induction(2),
+            build=counters_tell(units=2, lanes=3, **options),
+            twin=Twin(
+                "an event is told of in each cycle in which it waits to be fetched",
+                (
+                    Edit(
+                        Tile,
+                        "fetched = fetch.i.valid & fetch.i.ready & fetch.i.payload.fetch",
+                        "fetched = fetch.i.valid & fetch.i.payload.fetch",
+                    ),
+                ),
+                depth=10,
+            ),
+            stand_ins={**tile_control(1), **CONTRACT_QUEUES},
+        )
+        for suffix, more, given, options in (
+            ("", "", "", {}),
+            ("-gated", "; gated events as recurrent ones", ", reset before", {"reset": "before"}),
+        )
+    ],
     Proof(
         name="counters",
         says="busy and idle cycles add up to all cycles; each event and each busy cycle counts once",
