@@ -206,7 +206,8 @@ def gate(latency: int | None) -> Callable:
 def _later(m: Module, strobe: Value, entry: Value, latency: int | None, *, depth: int) -> tuple[Value, Value]:
     """`strobe` and `entry`, so many cycles later; with any latency, in order.
 
-    `depth` entries have a place; where more come the first one leaves. If no unit is there twice there are fewer.
+    `depth` entries have a place; where more come the first one leaves. There are fewer if no unit is there
+    twice.
     """
     if latency is not None:
         return strobe_pipe(m, strobe, "strobe", latency), pipe(m, entry, "entry", latency)

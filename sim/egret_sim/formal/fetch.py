@@ -19,8 +19,8 @@ def rows_exactly(*, rows: int, words: int, skew: int = 0) -> Build:
     """A list of accepted requests, of which the oldest must explain each word and border in each cycle.
 
     A request that waits for more than its latency must be served in every cycle, and the next one can be
-    asked for in time, so none is lost and there is no gap. `skew` is added to the addresses that are expected (for the twin). No word is held back
-    (:func:`rows_exactly_when_held` has that).
+    asked for in time, so none is lost and there is no gap. `skew` is added to the addresses that are expected
+    (for the twin). No word is held back (:func:`rows_exactly_when_held` has that).
     """
 
     def build(m: Module) -> None:

@@ -74,7 +74,8 @@ def counters_tell(*, units: int, lanes: int, **options: Any) -> Build:
     return build
 
 
-def _taken(port, kind: Kind) -> Value:
+def _taken(port, kind) -> Value:
+    """A token of this kind is taken."""
     return port.valid & port.ready & (port.payload.kind == kind)
 
 
