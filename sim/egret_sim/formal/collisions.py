@@ -26,7 +26,7 @@ UPDATE_READ = NeuronUpdate.LATENCY - 1 - (1 + MULTIPLY_LATENCY + 1) - READ_LATEN
 GATE_READ = 2
 
 
-def states_are_kept(*, units: int, streams: int, reset: str = "after", kept_promise: bool = True) -> Build:
+def states_are_kept(*, units: int, streams: int, kept_promise: bool = True) -> Build:
     """Each update of a unit begins with the state that its update before has left, and no read collides.
 
     The environment lets no unit in whose result is not out (unless `kept_promise` is False, for the twin);
@@ -34,7 +34,7 @@ def states_are_kept(*, units: int, streams: int, reset: str = "after", kept_prom
     """
 
     def build(m: Module) -> None:
-        dut = tile(units=units, streams=streams, reset=reset).update
+        dut = tile(units=units, streams=streams).update
         peek = Peek(m, "update", dut)
         drive(m, dut)
         address = dut.step.stream * dut.groups + dut.group if streams > 1 else dut.group

@@ -75,21 +75,18 @@ TILE_PROOFS: tuple[Proof, ...] = (
         twin=_SILENT,
         stand_ins=tile_control(1),
     ),
-    *[
-        Proof(
-            name=f"state/{name}",
-            says=f"{_STATES}, if no unit comes into the update whose result is not out",
-            parameters=f"2 units, 2 streams, as built, any weights and tables{more}",
-            method=Induction(NeuronUpdate.LATENCY + 3),
-            build=states_are_kept(units=2, streams=2, reset=reset),
-            twin=Twin(
-                "a unit comes into the update again before its result is out",
-                build=states_are_kept(units=2, streams=2, reset=reset, kept_promise=False),
-            ),
-            stand_ins=ANY_DATA,
-        )
-        for name, reset, more in (("update", "after", ""),)
-    ],
+    Proof(
+        name="state/update",
+        says=f"{_STATES}, if no unit comes into the update whose result is not out",
+        parameters="2 units, 2 streams, as built, any weights and tables",
+        method=Induction(NeuronUpdate.LATENCY + 3),
+        build=states_are_kept(units=2, streams=2),
+        twin=Twin(
+            "a unit comes into the update again before its result is out",
+            build=states_are_kept(units=2, streams=2, kept_promise=False),
+        ),
+        stand_ins=ANY_DATA,
+    ),
     Proof(
         name="state/gate",
         says=f"{_STATES} by the reset gate, if no result comes of a unit that it works on",
@@ -147,21 +144,15 @@ TILE_PROOFS: tuple[Proof, ...] = (
         twin=_RESTLESS,
         stand_ins=tile_control(1),
     ),
-    *[
-        Proof(
-            name=f"tile/progress-{name}",
-            says=f"no deadlock: within {cycles} cycles a token moves, if one waits or a step is to be sent",
-            parameters=f"1 unit, 3 lanes, {given}, else as tile/progress",
-            method=Bounded(depth),
-            build=never_stands_still(units=1, lanes=3, cycles=cycles, **options),
-            twin=_SILENT,
-            stand_ins=tile_control(1),
-        )
-        for name, given, options, cycles, depth in (
-            ("streams", "2 streams", {"streams": 2}, 22, 28),
-            ("gated", "reset before", {"reset": "before"}, 34, 38),
-        )
-    ],
+    Proof(
+        name="tile/progress-streams",
+        says="no deadlock: within 22 cycles a token moves, if one waits or a step is to be sent",
+        parameters="1 unit, 3 lanes, 2 streams, else as tile/progress",
+        method=Bounded(28),
+        build=never_stands_still(units=1, lanes=3, cycles=22, streams=2),
+        twin=_SILENT,
+        stand_ins=tile_control(1),
+    ),
     *[
         Proof(
             name=f"tile/counters{suffix}",
