@@ -13,12 +13,13 @@ from egret_hw.memory import READ_LATENCY, Ram
 from egret_hw.multiplier import MULTIPLY_LATENCY
 from egret_hw.neuron_update import NeuronUpdate
 from egret_hw.reset_gate import ResetGate
+from egret_hw.widths import LayerWidths
 
 from .checker import drive
 from .contracts import watched
 from .peek import Peek
 from .proof import Build
-from .streams import tile
+from .streams import image, tile
 from .tiles import driven
 
 #: Cycles from a group's sums to the cycle in which its states are asked for.
@@ -34,7 +35,7 @@ def states_are_kept(*, units: int, streams: int, kept_promise: bool = True) -> B
     """
 
     def build(m: Module) -> None:
-        dut = tile(units=units, streams=streams).update
+        dut = NeuronUpdate(**_of(units=units, streams=streams))
         peek = Peek(m, "update", dut)
         drive(m, dut)
         address = dut.step.stream * dut.groups + dut.group if streams > 1 else dut.group
@@ -58,7 +59,7 @@ def sent_is_kept(*, units: int, streams: int, kept_promise: bool = True) -> Buil
     """
 
     def build(m: Module) -> None:
-        dut = tile(units=units, streams=streams, reset="before").gate
+        dut = ResetGate(**_of(units=units, streams=streams, reset="before"))
         peek = Peek(m, "gate", dut)
         drive(m, dut)
         address = dut.step.stream * dut.groups + dut.group if streams > 1 else dut.group
@@ -97,6 +98,20 @@ def no_unit_is_there_twice(*, units: int, lanes: int, **options: Any) -> Build:
                 m.d.comb += Assert(~((gated | gating) & (enters | inside | leaves)))
 
     return build
+
+
+def _of(*, units: int, streams: int, reset: str = "after") -> dict[str, Any]:
+    """Parameters of an update or a gate, as a tile of one update lane has them."""
+    layer = image(units=units, reset=reset).layers[0]
+    weight_bits = max(layer.spec.input_weight_bits, layer.spec.recurrent_weight_bits)
+    widths = LayerWidths.of(layer, weight_bits=weight_bits, compact=False)
+    return {
+        "layer": layer,
+        "lanes": 1,
+        "streams": streams,
+        "sum_bits": widths.sum_bits,
+        "sum_shift": widths.common_shift,
+    }
 
 
 def _place(m: Module, dut: NeuronUpdate | ResetGate) -> Value:
