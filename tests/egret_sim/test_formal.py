@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -10,7 +11,18 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 import egret_hw
+from egret_hw.accelerator import Accelerator
+from egret_hw.event_encoder import EventEncoder
 from egret_hw.fifo import PassingFifo
+from egret_hw.link import ByteLink
+from egret_hw.logit_scan import LogitScan
+from egret_hw.queues import RecurrentQueue
+from egret_hw.readout import ReadoutTile
+from egret_hw.readout_scheduler import ReadoutScheduler
+from egret_hw.tile import Tile
+from egret_hw.tile_scheduler import TileScheduler
+from egret_hw.uart import UARTReceiver
+from egret_sim.formal.checker import streams_of
 from egret_sim.formal.combinational import ready_reaches_valid
 from egret_sim.formal.planting import Edit, planted
 from egret_sim.formal.proof import Bounded, Induction, Proof, Twin
@@ -91,6 +103,14 @@ def test_the_source_is_as_before_after_a_twin():
     assert PassingFifo.elaborate is before
 
 
+def test_two_changes_of_one_component_are_both_made():
+    proof = find("tile/state")
+    first, second = proof.twin.edits
+    assert first.component is second.component
+    twins = [replace(proof.twin, edits=edits) for edits in ((first, second), (first,), (second,))]
+    assert len({replace(proof, twin=twin).twin_rtlil() for twin in twins}) == 3
+
+
 def test_an_unknown_proof_is_refused():
     with pytest.raises(EgretError, match="egret formal --list"):
         find("nothing")
@@ -98,6 +118,27 @@ def test_an_unknown_proof_is_refused():
 
 def test_names_are_unique():
     assert len({proof.name for proof in PROOFS}) == len(PROOFS)
+
+
+#: The proof of the rules over time, of each component that sends.
+RULED = {
+    PassingFifo: "fifo",
+    RecurrentQueue: "recurrent-queue",
+    TileScheduler: "scheduler-2",
+    EventEncoder: "encoder",
+    ReadoutScheduler: "readout-scheduler",
+    LogitScan: "logit-scan",
+    ReadoutTile: "readout",
+    Tile: "tile",
+    Accelerator: "accelerator",
+    ByteLink: "link",
+    UARTReceiver: "receiver",
+}
+
+
+def test_each_component_that_sends_a_stream_has_a_proof_of_its_rules():
+    assert set(RULED) == {component for component in COMPONENTS if streams_of(COMPONENTS[component](), Out)}
+    assert {f"stream/{name}" for name in RULED.values()} <= {proof.name for proof in PROOFS}
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.__name__)

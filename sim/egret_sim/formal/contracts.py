@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from amaranth.asserts import AnySeq
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
-from amaranth.lib import memory
+from amaranth.lib import data, memory
 from amaranth.utils import ceil_log2
 
 from egret_hw.arithmetic import pipe, strobe_pipe
@@ -17,6 +17,8 @@ from egret_hw.mac_array import MacArray
 from egret_hw.memory import Ram, Rom
 from egret_hw.multiplier import Multiplier, PairMultiplier
 from egret_hw.neuron_update import NeuronUpdate
+from egret_hw.queues import RecurrentQueue
+from egret_hw.reset_gate import ResetGate
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Items:
     count: Signal
 
 
-def fifo(self: PassingFifo, platform) -> Module:
+def fifo(self: PassingFifo | RecurrentQueue, platform) -> Module:
     """A queue of `depth` + 1 items that may refuse one at any time once `depth` wait.
 
     An item is at the output in the cycle after it came, as the real queue's is if nothing waits.
@@ -90,11 +92,12 @@ def fifo(self: PassingFifo, platform) -> Module:
     m.d.comb += [
         self.i.ready.eq((count < self.depth) | ((count == self.depth) & AnySeq(1))),
         self.o.valid.eq(count != 0),
-        self.roomy.eq(AnySeq(1)),
         Value.cast(self.o.payload).eq(words[0]),
         leaves.eq(self.o.valid & self.o.ready),
         enters.eq(self.i.valid & self.i.ready),
     ]
+    if isinstance(self, PassingFifo):
+        m.d.comb += self.roomy.eq(AnySeq(1))
     m.d.sync += count.eq(count + enters - leaves)
     for place, word in enumerate(words):
         behind = words[place + 1] if place + 1 < len(words) else word
@@ -105,7 +108,7 @@ def fifo(self: PassingFifo, platform) -> Module:
     return m
 
 
-def seen(part: PassingFifo) -> Items:
+def seen(part: PassingFifo | RecurrentQueue) -> Items:
     """Ask the stand-in of `part` for a look inside."""
     width = Shape.cast(part.layout).width
     words = [Signal(width, name=f"item{place}") for place in range(part.depth + 1)]
@@ -139,6 +142,7 @@ def any_products(self: PairMultiplier, platform) -> Module:
 
 CONTRACT_RAM: dict[type, Callable] = {Ram: ram}
 CONTRACT_FIFO: dict[type, Callable] = {PassingFifo: fifo}
+CONTRACT_QUEUES: dict[type, Callable] = {PassingFifo: fifo, RecurrentQueue: fifo}
 ANY_DATA: dict[type, Callable] = {
     Ram: ram,
     Rom: any_rom,
@@ -163,30 +167,72 @@ def lanes(self: MacArray, platform) -> Module:
     return m
 
 
-def update(latency: int) -> Callable:
+ANY_LATENCY = None
+"""Of a stand-in: it takes as many cycles as it likes, one at least, and others for each group."""
+
+
+def update(latency: int | None) -> Callable:
     """An update in which any unit may fire, with `latency` cycles from sums to results."""
 
     def elaborate(self: NeuronUpdate, platform) -> Module:
         m = Module()
         address = self.step.stream * self.groups + self.group if self.streams > 1 else self.group
-        result = self.result
-        there = [Const(1)] * self.lanes  # the last group may be part empty
-        for lane in range(self.lanes):
-            if (self.groups - 1) * self.lanes + lane >= self.units:
-                there[lane] = result.group != self.groups - 1
+        entry = Cat(self.group, self.last, address)
+        strobe, late = _later(m, self.strobe, entry, latency, depth=self.groups * self.streams + 1)
         m.d.comb += [
-            self.result_strobe.eq(strobe_pipe(m, self.strobe, "strobe", latency)),
-            self.result_address.eq(pipe(m, address, "address", latency)),
-            result.group.eq(pipe(m, self.group, "group", latency)),
-            result.last.eq(pipe(m, self.last, "last", latency)),
-            result.fired.eq(Cat(there) & AnySeq(self.lanes)),
-            Value.cast(result["values"]).eq(AnySeq(len(Value.cast(result["values"])))),
+            self.result_strobe.eq(strobe),
+            Cat(self.result.group, self.result.last, self.result_address).eq(late),
         ]
+        _anything(m, self.result, self.groups, self.units, self.lanes)
         return m
 
     return elaborate
 
 
-def tile_control(latency: int) -> dict:
+def gate(latency: int | None) -> Callable:
+    """A reset gate in which any unit's event may remain, with `latency` cycles from sums to results."""
+
+    def elaborate(self: ResetGate, platform) -> Module:
+        m = Module()
+        entry = Cat(self.group, self.last)
+        strobe, late = _later(m, self.strobe, entry, latency, depth=self.groups * self.streams + 1)
+        m.d.comb += [self.result_strobe.eq(strobe), Cat(self.result.group, self.result.last).eq(late)]
+        _anything(m, self.result, self.groups, self.layer.spec.units, self.lanes)
+        return m
+
+    return elaborate
+
+
+def _later(m: Module, strobe: Value, entry: Value, latency: int | None, *, depth: int) -> tuple[Value, Value]:
+    """`strobe` and `entry`, so many cycles later; with any latency, in order.
+
+    `depth` entries have a place; where more come the first one leaves. There are fewer if no unit is there
+    twice.
+    """
+    if latency is not None:
+        return strobe_pipe(m, strobe, "strobe", latency), pipe(m, entry, "entry", latency)
+    words = [Signal(len(entry), name=f"entry{place}") for place in range(depth)]
+    count, leaves = Signal(range(depth + 1), name="entries"), Signal(name="entry_leaves")
+    m.d.comb += leaves.eq((count != 0) & (AnySeq(1) | (count == depth)))
+    m.d.sync += count.eq(count + strobe - leaves)
+    for place, word in enumerate(words):
+        with m.If(strobe & (count - leaves == place)):
+            m.d.sync += word.eq(entry)
+        with m.Elif(leaves & (place + 1 < depth)):
+            m.d.sync += word.eq(words[min(place + 1, depth - 1)])
+    return leaves, words[0]
+
+
+def _anything(m: Module, result: data.View, groups: int, units: int, lanes: int) -> None:
+    """Any units of a group fire, with any values. The last group may be part empty."""
+    there = [Const(1)] * lanes
+    for lane in range(lanes):
+        if (groups - 1) * lanes + lane >= units:
+            there[lane] = result.group != groups - 1
+    values = Value.cast(result["values"])
+    m.d.comb += [result.fired.eq(Cat(there) & AnySeq(lanes)), values.eq(AnySeq(len(values)))]
+
+
+def tile_control(latency: int | None) -> dict:
     """What is left of a tile is its control: queues, scheduler, fetch, gather and encoder."""
-    return {**ANY_DATA, MacArray: lanes, NeuronUpdate: update(latency)}
+    return {**ANY_DATA, MacArray: lanes, NeuronUpdate: update(latency), ResetGate: gate(latency)}

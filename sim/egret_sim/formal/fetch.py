@@ -18,9 +18,9 @@ _TAGS = ("value", "recurrent", "gated", "bank", "first", "first_kind")
 def rows_exactly(*, rows: int, words: int, skew: int = 0) -> Build:
     """A list of accepted requests, of which the oldest must explain each word and border in each cycle.
 
-    A request that waits for more than its latency must be served in every cycle, so none is lost and there
-    is no gap. `skew` is added to the addresses that are expected (for the twin). No word is held back
-    (:func:`rows_exactly_when_held` has that).
+    A request that waits for more than its latency must be served in every cycle, and the next one can be
+    asked for in time, so none is lost and there is no gap. `skew` is added to the addresses that are expected
+    (for the twin). No word is held back (:func:`rows_exactly_when_held` has that).
     """
 
     def build(m: Module) -> None:
@@ -68,9 +68,13 @@ def rows_exactly(*, rows: int, words: int, skew: int = 0) -> Build:
             Assert(~acting | (fetch.strobe == head.fetch)),
         ]
         if words > 1:
-            m.d.comb += Assert((count < 2) | ~fetch.i.ready)
-        else:  # for the induction: each request ends in its only cycle
-            m.d.comb += Assert(peek.signal("ends"))
+            m.d.comb += [
+                Assert((count < 2) | ~fetch.i.ready),
+                # The next row can be asked for while this one is read, so that none follows late.
+                Assert((count == 2) | ((count == 1) & (list_[0].age < LATENCY)) | fetch.i.ready),
+            ]
+        else:  # a row in every cycle; for the induction: each request ends in its only cycle
+            m.d.comb += [Assert(fetch.i.ready), Assert(peek.signal("ends"))]
         with m.If(fetch.strobe):
             m.d.comb += _explained(fetch, head, position, skew)
 

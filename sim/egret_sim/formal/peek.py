@@ -15,12 +15,20 @@ class Peek:
     EgretError, and the invariant has to be written anew.
     """
 
-    def __init__(self, m: Module, name: str, component: wiring.Component):
+    def __init__(self, m: Module | None, name: str, component: wiring.Component):
         self.component = component
         self._module: Any = component.elaborate(None)
         component._MustUse__used = True  # elaborated here and not by Amaranth
         self._module._flush()
-        m.submodules[name] = self._module
+        if m is not None:
+            m.submodules[name] = self._module
+
+    def inside(self, name: str) -> "Peek":
+        """A look into the submodule of this name. Ask once."""
+        look = Peek(None, name, self.part(name))
+        parts = self._module._named_submodules
+        parts[name] = (look._module, *parts[name][1:])
+        return look
 
     def signal(self, name: str) -> Signal:
         """The signal of this name that the component itself drives."""

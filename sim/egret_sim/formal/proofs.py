@@ -1,140 +1,32 @@
 """All proofs: what each says, at which size and how it is proved, and which bug its twin has."""
 
-from amaranth.lib import wiring
-
 from egret_hw.accumulator import Accumulator
 from egret_hw.counters import Counters
 from egret_hw.event_encoder import EventEncoder
 from egret_hw.fifo import PassingFifo
-from egret_hw.link import ByteLink
-from egret_hw.logit_scan import LogitScan
-from egret_hw.readout_scheduler import ReadoutScheduler
-from egret_hw.tile import Tile
-from egret_hw.tile_scheduler import TileScheduler
-from egret_hw.uart import UARTReceiver
 from egret_hw.weight_fetch import WeightFetch
 from egru.errors import EgretError
 
-from .contracts import ANY_DATA, CONTRACT_FIFO, CONTRACT_RAM, tile_control
+from .contracts import CONTRACT_FIFO, CONTRACT_RAM
 from .counting import counters_add_up
 from .encoder import jobs_in_order, set_bits_in_order
 from .fetch import rows_exactly, rows_exactly_when_held
 from .planting import Edit
 from .proof import Bounded, Induction, Proof, Twin
 from .queues import fifo_in_order
-from .scheduling import ticks_overtake_nothing
-from .streams import COMPONENTS, keeps_rules, link_keeps_rules, loading_link_keeps_rules, scan_keeps_rules
+from .scheduling import ticks_overtake_nothing, turns_wait
+from .stream_proofs import STREAM_PROOFS
 from .sums import sums_are_sums
-from .tiles import never_stands_still, parts_agree
-
-
-def _hasty(component: type[wiring.Component], depth: int) -> Twin:
-    """The output register takes the next item whether or not it is free."""
-    edit = Edit(component, "free = ~self.o.valid | self.o.ready", "free = Signal(init=1)")
-    return Twin("the output register does not wait until it is taken", (edit,), depth=depth)
-
+from .tile_proofs import NO_TICK_GUARD, TILE_PROOFS
 
 _IN_ORDER = "items leave as they came: none is lost, doubled, changed or overtaken"
-_RULES = "a payload, once valid, stays valid and as it is until it is taken"
 _SUMS = "each accumulator holds the sum of its products, and a reader gets it; so there is no hazard"
 _ROWS = "exactly the addresses and tags of the rows asked for come out, in order, without a gap"
 _STEPS = "each event becomes one request on its step's side of the border; a step waits for all its events"
 
-_NO_TICK_GUARD = Edit(
-    TileScheduler, "complete = recurrent_done | recurrent_tick", "complete = Signal(init=1)"
-)
-_UNGUARDED = Twin("a step closes before its recurrent events have come", (_NO_TICK_GUARD,), depth=10)
+_UNGUARDED = Twin("a step closes before its recurrent events have come", (NO_TICK_GUARD,), depth=10)
 
-PROOFS: tuple[Proof, ...] = (
-    Proof(
-        name="stream/fifo",
-        says=_RULES,
-        parameters="PassingFifo of 3 items",
-        method=Induction(2),
-        build=keeps_rules(COMPONENTS[PassingFifo]),
-        twin=_hasty(PassingFifo, 5),
-        quick=True,
-    ),
-    Proof(
-        name="stream/encoder",
-        says=_RULES,
-        parameters="EventEncoder, 4 units, 2 lanes",
-        method=Induction(2),
-        build=keeps_rules(COMPONENTS[EventEncoder]),
-        twin=_hasty(EventEncoder, 6),
-    ),
-    Proof(
-        name="stream/readout-scheduler",
-        says=_RULES,
-        parameters="ReadoutScheduler, 2 units, mode mean",
-        method=Induction(2),
-        build=keeps_rules(COMPONENTS[ReadoutScheduler]),
-        twin=_hasty(ReadoutScheduler, 6),
-    ),
-    Proof(
-        name="stream/logit-scan",
-        says=_RULES,
-        parameters="LogitScan, 2 classes, 1 lane; any sums and biases",
-        method=Bounded(20),
-        build=scan_keeps_rules,
-        twin=Twin(
-            "the closing token does not wait for the last logit to be taken",
-            (Edit(LogitScan, "self.o.ready & (head.index", "1 & (head.index"),),
-            depth=16,
-        ),
-        stand_ins=ANY_DATA,
-    ),
-    Proof(
-        name="stream/tile",
-        says=_RULES,
-        parameters="Tile, 2 units, 3 lanes; any weights, tables and states",
-        method=Induction(2),
-        build=keeps_rules(COMPONENTS[Tile]),
-        twin=_hasty(EventEncoder, 6),
-        stand_ins=ANY_DATA,
-    ),
-    Proof(
-        name="stream/link",
-        says=_RULES,
-        parameters="ByteLink, 2 inputs, 1 unit, buffers of 4",
-        method=Bounded(16),
-        build=link_keeps_rules,
-        twin=Twin(
-            "a byte leaves whether or not it is taken",
-            (Edit(ByteLink, "with m.If(self.sent.ready)", "with m.If(1)"),),
-            depth=12,
-        ),
-    ),
-    Proof(
-        name="stream/link-loads",
-        says=f"{_RULES}; weights are loaded to addresses that are there",
-        parameters="ByteLink as above, with 3 words of weights to load, and a counter",
-        method=Bounded(16),
-        build=loading_link_keeps_rules,
-        twin=Twin(
-            "a word is loaded wherever its address is",
-            (
-                Edit(
-                    ByteLink,
-                    "mine = (token.value == number) & (token.index < self.load_words[number])",
-                    "mine = token.value == number",
-                ),
-            ),
-            depth=16,
-        ),
-    ),
-    Proof(
-        name="stream/receiver",
-        says=_RULES,
-        parameters="UARTReceiver, divisor 4",
-        method=Induction(2),
-        build=keeps_rules(COMPONENTS[UARTReceiver]),
-        twin=Twin(
-            "a byte is offered for one cycle only",
-            (Edit(UARTReceiver, "with m.If(self.bytes.ready)", "with m.If(1)"),),
-            depth=45,
-        ),
-    ),
+_PART_PROOFS: tuple[Proof, ...] = (
     *[
         Proof(
             name=f"queue/{depth}",
@@ -228,9 +120,14 @@ PROOFS: tuple[Proof, ...] = (
         method=Induction(6),
         build=rows_exactly(rows=3, words=1),
         twin=Twin(
-            "a row that waits is overwritten",
-            (Edit(WeightFetch, "~next_valid | done if self.words == 1", "1 if self.words != 1"),),
-            build=rows_exactly(rows=3, words=2),
+            "a row waits until the one before has moved on, which leaves a gap",
+            (
+                Edit(
+                    WeightFetch,
+                    "~next_valid | done if self.words == 1 else ~next_valid",
+                    "~next_valid",
+                ),
+            ),
             depth=8,
         ),
     ),
@@ -317,48 +214,18 @@ PROOFS: tuple[Proof, ...] = (
         build=ticks_overtake_nothing(streams=1, gate_first=True),
         twin=_UNGUARDED,
     ),
-    Proof(
-        name="tile/parts",
-        says="no product comes to a bank that is read; reads do not overlap; own events have a place",
-        parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
-        method=Bounded(18),
-        build=parts_agree(units=2, lanes=3),
-        twin=Twin(
-            "a step closes while its rows are under way",
-            (Edit(TileScheduler, "at_rest = self.lanes_empty & ~self.o.valid", "at_rest = Signal(init=1)"),),
-        ),
-        stand_ins=tile_control(1),
-    ),
-    Proof(
-        name="tile/compact",
-        says="in the compact form no product asks for its sum where one is read; the rest as tile/parts",
-        parameters="1 unit, 3 lanes, else as tile/parts",
-        method=Bounded(22),
-        build=parts_agree(units=1, lanes=3, compact=True),
-        twin=Twin(
-            "no word is held back where the gather asks for it",
-            (Edit(Tile, "fetch.hold.eq(gather.hold)", "fetch.hold.eq(0)"),),
-        ),
-        stand_ins=tile_control(1),
-    ),
-    Proof(
-        name="tile/progress",
-        says="no deadlock: within 24 cycles a token moves, if one waits or a step is to be sent",
-        parameters="2 units, 3 lanes, any weights, tables and states; an update of 1 cycle",
-        method=Bounded(30),
-        build=never_stands_still(units=2, lanes=3, cycles=24),
-        twin=Twin(
-            "a silent step does not tick",
-            (
-                Edit(
-                    EventEncoder,
-                    "tick = working & ~left.any() & last",
-                    "tick = working & ~left.any() & last & group.fired.any()",
-                ),
-            ),
-        ),
-        stand_ins=tile_control(1),
-    ),
+    *[
+        Proof(
+            name=f"scheduler/turns-{streams}",
+            says="a stream's turn ends only when the recurrent events of its turn before have all come",
+            parameters=f"2 inputs, 2 units, {streams} stream(s)",
+            method=Induction(2),
+            build=turns_wait(streams=streams),
+            twin=_UNGUARDED,
+            quick=streams == 2,
+        )
+        for streams in (1, 2, 3)
+    ],
     Proof(
         name="counters",
         says="busy and idle cycles add up to all cycles; each event and each busy cycle counts once",
@@ -373,6 +240,8 @@ PROOFS: tuple[Proof, ...] = (
         quick=True,
     ),
 )
+
+PROOFS = STREAM_PROOFS + _PART_PROOFS + TILE_PROOFS
 
 
 def find(name: str) -> Proof:

@@ -7,6 +7,7 @@ from egret_hw.stream import Kind
 from egret_hw.tile_scheduler import TileScheduler
 
 from .checker import drive, stream_rules
+from .peek import Peek
 from .proof import Build
 from .streams import scheduler
 
@@ -30,6 +31,34 @@ def ticks_overtake_nothing(*, streams: int, gate_first: bool = False) -> Build:
         stream_rules(m, dut.o, "o")
         stream_rules(m, dut.jobs, "jobs")
         _account(m, dut)
+
+    return build
+
+
+def turns_wait(*, streams: int) -> Build:
+    """A turn ends only when the recurrent events of the same stream's turn before have all come.
+
+    Whatever the environment does. So with :func:`ticks_overtake_nothing`'s protocol no unit's sums are read
+    for a step before its result in the stream's step before went out.
+    """
+
+    def build(m: Module) -> None:
+        dut = scheduler(streams=streams)
+        peek = Peek(m, "scheduler", dut)
+        drive(m, dut)
+        recurrent_done, unprimed = peek.signal("recurrent_done"), peek.signal("unprimed")
+        job, kind = dut.jobs.valid & dut.jobs.ready, dut.jobs.payload.kind
+        turned = job & ((kind == Kind.TICK) | (kind == Kind.PASS))
+        back = dut.recurrent.valid & dut.recurrent.ready & (dut.recurrent.payload.kind == Kind.TICK)
+        ahead = Signal(range(streams + 2))  # turns that ended, and whose recurrent TICK has not come
+        m.d.sync += ahead.eq(ahead + turned - back)
+        m.d.comb += [
+            Assert(~turned | (ahead - back < streams)),
+            Assert(~back | (ahead != 0)),
+            # For the induction: what the scheduler knows of that.
+            Assert(Mux(unprimed == 0, ahead + recurrent_done == streams, ahead + unprimed == streams)),
+            Assert((unprimed == 0) | recurrent_done),
+        ]
 
     return build
 

@@ -27,6 +27,7 @@ from egru.image import NetworkImage
 from egru.testing import random_image
 
 from .checker import drive, stream_rules, streams_of
+from .peek import Peek
 from .proof import Build
 
 UNITS, LANES = 2, 3
@@ -133,6 +134,7 @@ FORMS: dict[str, Callable[[], wiring.Component]] = {
     "small queue": lambda: PassingFifo(data.StructLayout({"item": 2}), depth=9, small=True),
     "deep queue": lambda: PassingFifo(data.StructLayout({"item": 2}), depth=17),
     "small encoder": lambda: EventEncoder(units=4, lanes=2, event_bits=1, steps=1, small=True),
+    "streams": lambda: tile(streams=2),
     "weights loaded": lambda: tile(loaded=True),
     "compact": lambda: tile(compact=True),
     "gate first": lambda: tile(reset="before"),
@@ -188,6 +190,28 @@ def _link_keeps_rules(m: Module, component: ByteLink) -> None:
         Assume(~tap.strobe | (tap.token.kind == Kind.EVENT) | (tap.token.kind == Kind.TICK)),
         Assume(~(event & fired)),
     ]
+
+
+def scheduler_keeps_rules(*, streams: int) -> Build:
+    """A tile scheduler's requests and jobs, where no more steps are done than were closed."""
+
+    def build(m: Module) -> None:
+        dut = scheduler(streams=streams)
+        peek = Peek(m, "scheduler", dut)
+        drive(m, dut)
+        for name, port in streams_of(dut, Out).items():
+            stream_rules(m, port, name)
+        # What opens the way for a job is a register, worked out a cycle before.
+        open_, reading, closing = (peek.signal(name) for name in ("open_", "reading", "closing"))
+        under_way = peek.signal("under_way")
+        m.d.comb += [
+            Assume(~dut.gated.valid),
+            Assume(~dut.step_done | (under_way != 0)),
+            Assert(under_way <= dut.steps),
+            Assert(~open_ | (~reading & ~closing & (under_way < dut.steps))),
+        ]
+
+    return build
 
 
 def scan_keeps_rules(m: Module) -> None:

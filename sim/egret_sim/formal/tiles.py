@@ -1,9 +1,12 @@
 """A small complete tile: its parts keep what they promise each other, and it never comes to a standstill."""
 
+from typing import Any
+
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Assert, Assume, Cat, Const, Module, Mux, Signal, Value
 
 from egret_hw.accumulator import SUM_LATENCY, TAG_AHEAD
+from egret_hw.event_encoder import EventEncoder
 from egret_hw.mac_array import PRODUCT_LATENCY
 from egret_hw.stream import Kind
 from egret_hw.tile import Tile
@@ -17,17 +20,19 @@ from .streams import tile
 PATIENCE = 2
 
 
-def parts_agree(*, units: int, lanes: int, compact: bool = False) -> Build:
+def parts_agree(*, units: int, lanes: int, **options: Any) -> Build:
     """Promises between the parts of a tile, which their own proofs take for granted.
 
     The queue of recurrent events is never full, nor is the encoder's store of groups; no product comes to a
     bank that is read; a bank is read from its beginning only so long after the reading before as the gather
-    asks. In the compact form, no product at all comes where a sum is read.
+    asks. In the compact form, no product at all comes where a sum is read. With `reset="before"` the gated
+    events' queue and encoder have a place for everything as well.
     """
 
     def build(m: Module) -> None:
-        dut = tile(lanes=lanes, units=units, compact=compact)
-        peek = _driven(m, dut)
+        dut = tile(lanes=lanes, units=units, **options)
+        compact = dut.compact
+        peek = driven(m, dut)
         gather = dut.gather
         m.d.comb += Assert(~dut.recurrent.i.valid | dut.recurrent.i.ready)
 
@@ -53,23 +58,24 @@ def parts_agree(*, units: int, lanes: int, compact: bool = False) -> Build:
         with m.Elif(gather.done):
             m.d.sync += reading.eq(0)
 
-        # With one stream, the results between two ticks are those of one step.
-        encoder, groups = dut.encoder, Signal(range(dut.encoder.depth + 2))
-        m.d.sync += groups.eq(Mux(encoder.done, 0, groups) + encoder.result_strobe)
-        m.d.comb += Assert(~encoder.result_strobe | encoder.done | (groups < encoder.depth))
+        _places(m, dut.encoder)
+        if dut.scheduler.gate_first:
+            _places(m, peek.part("gate_encoder"))
+            gated = peek.part("gated")
+            m.d.comb += Assert(~gated.i.valid | gated.i.ready)
 
     return build
 
 
-def never_stands_still(*, units: int, lanes: int, cycles: int) -> Build:
+def never_stands_still(*, units: int, lanes: int, cycles: int, **options: Any) -> Build:
     """While a token waits, or a TICK that was taken is not out, a token moves within `cycles` cycles.
 
     The next tile keeps each token waiting for :data:`PATIENCE` cycles at most.
     """
 
     def build(m: Module) -> None:
-        dut = tile(lanes=lanes, units=units)
-        _driven(m, dut)
+        dut = tile(lanes=lanes, units=units, **options)
+        driven(m, dut)
         owed = Signal(4)
         moved_in, moved_out = dut.i.valid & dut.i.ready, dut.o.valid & dut.o.ready
         ticked = moved_in & (dut.i.payload.kind == Kind.TICK)
@@ -84,7 +90,15 @@ def never_stands_still(*, units: int, lanes: int, cycles: int) -> Build:
     return build
 
 
-def _driven(m: Module, dut: Tile) -> Peek:
+def _places(m: Module, encoder: EventEncoder) -> None:
+    """An encoder's store has a place for each group of results: those of TICKs that went out have left."""
+    groups = Signal(range(encoder.depth + encoder.groups + 2))
+    left = groups - Mux(encoder.done, encoder.groups, 0)
+    m.d.sync += groups.eq(left + encoder.result_strobe)
+    m.d.comb += Assert(~encoder.result_strobe | (left < encoder.depth))
+
+
+def driven(m: Module, dut: Tile) -> Peek:
     """Any sequences of tokens in, and a next tile that takes them soon."""
     peek = Peek(m, "tile", dut)
     drive_stream(m, dut.i, "i")
@@ -95,13 +109,22 @@ def _driven(m: Module, dut: Tile) -> Peek:
         m.d.sync += waited.eq(waited + 1)
     with m.Else():
         m.d.sync += waited.eq(0)
-    kind = dut.i.payload.kind
-    after_tick = Signal()
+    kind, streams = dut.i.payload.kind, dut.streams
+    after_tick, empty = Signal(), Signal(init=1)
+    turn, before = Signal(range(max(2, streams))), Signal(range(max(2, streams)))
+    under_way = Array(Signal(name=f"under_way{n}") for n in range(streams))  # a sequence is
     with m.If(dut.i.valid & dut.i.ready):
-        m.d.sync += after_tick.eq(kind == Kind.TICK)
+        m.d.sync += [after_tick.eq(kind == Kind.TICK), empty.eq(kind != Kind.EVENT)]
+        with m.If((kind == Kind.TICK) | (kind == Kind.PASS)):
+            m.d.sync += [before.eq(turn), turn.eq(Mux(turn == streams - 1, 0, turn + 1))]
+        with m.If(kind == Kind.TICK):
+            m.d.sync += under_way[turn].eq(1)
+        with m.If(kind == Kind.END):
+            m.d.sync += under_way[before].eq(0)
+    may_pass = ~under_way[turn] & empty if streams > 1 else Const(0)
     m.d.comb += [
         Assume(~dut.i.valid | (kind != Kind.END) | after_tick),
-        Assume(~dut.i.valid | (kind != Kind.PASS)),
+        Assume(~dut.i.valid | (kind != Kind.PASS) | may_pass),
         Assume(dut.i.payload.index < dut.layer.spec.inputs),
         Assume((kind == Kind.EVENT) | (Value.cast(dut.i.payload.value) == 0)),
     ]
