@@ -102,7 +102,7 @@ _SEEDS = (74, 345)
 def designs() -> tuple[Design, ...]:
     """The accelerators that get faults: every module of the generator is in one of them.
 
-    Their tables are random: neighbouring entries have nothing in common, so the lowest bit of an index shows, too.
+    Their tables are random: neighbouring entries have nothing in common, so each bit of an index shows.
     """
     two = random_image(
         np.random.default_rng(_SEEDS[0]), inputs=3, units=(6, 5), classes=3, mode="mean", input_bits=5,
@@ -145,6 +145,14 @@ class Mutated:
 #: What is done to a design before it gets faults: what nothing depends on goes.
 PREPARATION = f"hierarchy -top {TOP}; proc; opt; wreduce; memory_collect; opt_clean"
 
+#: A read without a clock has an enable that must be 1. With a fault there, Yosys cannot write the memory.
+_UNWRITABLE = re.compile(r" -port \\*RD_(EN|ARST|SRST) ")
+
+
+def _with_spare(count: int) -> int:
+    """How many faults are chosen, so that `count` are left without those that cannot be written."""
+    return count + count // 20 + 2
+
 
 def mutate(
     design: Design,
@@ -172,7 +180,7 @@ def mutate(
             (folder / "design.v").write_text(original)
         script = (
             f"read_verilog design.v; {PREPARATION}; write_rtlil prepared.il; "
-            f"mutate -list {count} -seed {seed} -ctrl {SELECT} {SELECT_BITS} 1 -o list.txt"
+            f"mutate -list {_with_spare(count)} -seed {seed} -ctrl {SELECT} {SELECT_BITS} 1 -o list.txt"
         )
         if module is not None:
             chosen = sorted(set(re.findall(rf"^module \\?(\S*{re.escape(module)}[^\s(]*)", original, re.M)))
@@ -200,6 +208,9 @@ def mutate(
         yosys("list.ys", "choice of faults")
         paths = sorted(folder.glob("list*.txt"), key=lambda path: (len(path.name), path.name))
         lines = [line for path in paths for line in path.read_text().splitlines() if line.strip()]
+        lines = [line for line in lines if not _UNWRITABLE.search(line)]
+        if module is None:
+            lines = lines[:count]
         mutants = tuple(Mutant.parse(line) for line in lines)
         (folder / "plant.ys").write_text(
             "\n".join(

@@ -52,7 +52,7 @@ class Equivalent:
 
 @dataclass(frozen=True)
 class Judged:
-    """A fault of a design, what caught it, and, if nothing did, why it changes nothing, and if that was proved."""
+    """A fault of a design, what caught it, and, if nothing did, why it changes nothing (and if it is proved)."""
 
     design: str
     mutant: Mutant

@@ -1,4 +1,4 @@
-"""And-inverter graphs: read from Yosys, and two versions of one joined to a question whether they ever differ.
+"""And-inverter graphs: read from Yosys, and two versions of one joined to ask whether they ever differ.
 
 A literal is twice a number of a variable, plus 1 if it is inverted; 0 is the constant 0.
 """
@@ -114,8 +114,8 @@ def miter(aig: Aig, first: Mapping[str, int], second: Mapping[str, int]) -> tupl
     Returns
     -------
     tuple
-        Contents of an AIGER file, and the registers that the versions do not share. They share those that take the same value
-        in each cycle if all shared ones hold the same.
+        Contents of an AIGER file, and the registers that the versions do not share. They share those
+        that take the same value in each cycle if all shared ones hold the same.
     """
     free = [number for number, name in enumerate(aig.inputs) if name not in first]
     count, apart = len(aig.registers), set[int]()
@@ -141,7 +141,7 @@ def miter(aig: Aig, first: Mapping[str, int], second: Mapping[str, int]) -> tupl
 def _instance(
     aig: Aig, graph: _Graph, chosen: Mapping[str, int], free: list[int], own: Mapping[int, int]
 ) -> tuple[list[int], list[int]]:
-    """What registers take and what outputs are, in one version; `own` are registers that it does not share."""
+    """What registers take and what outputs are, in one version; `own` are registers not shared."""
     values = [0] * (1 + len(aig.inputs) + len(aig.registers) + len(aig.ands))
     for place, number in enumerate(free):
         values[1 + number] = 2 * (1 + place)

@@ -1,8 +1,8 @@
 """Which faults a bench catches: the runs, and how each is judged.
 
 A run is judged as any simulation is: by the scoreboard, over all events of all layers and all logits; by the
-watchdog; by the handshake of the logits. Of a run without stalls, the predicted cycles and counters are compared, too;
-of every run, when tokens come and what is counted without the fault.
+watchdog; by the handshake of the logits. Of a run without stalls, the predicted cycles and counters are
+compared, too; of every run, when tokens come and what is counted without the fault.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _WORDS = {name: number for number, name in enumerate(COUNTED)}
 
 @dataclass(frozen=True)
 class Vectors:
-    """A run: sequences (steps x inputs), the stalls, what counters begin with, and cycles before the reset."""
+    """A run: sequences (steps x inputs), stalls, what counters begin with, and cycles before the reset."""
 
     name: str
     sequences: tuple[np.ndarray, ...]

@@ -1,8 +1,8 @@
 """Whether a fault changes anything: a proof for all inputs and all times, from power-on.
 
 The design with its faults is turned into an and-inverter graph; two versions of it, without a fault and
-with one, are compared by ABC, which is part of Yosys. What a module shows at its ports suffices for a proof; where that
-cannot be shown, the module around it is tried, up to the parts of a tile.
+with one, are compared by ABC, which is part of Yosys. What a module shows at its ports suffices for a
+proof; where that cannot be shown, the module around it is tried, up to the parts of a tile.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from egret_sim.mutation.aiger import Aig, miter
 from egret_sim.mutation.program import SELECT, SELECT_BITS
 from egru.errors import EgretError
 
-_EXPORT = f"""\
+_EXPORT = """\
 read_rtlil planted.il
-hierarchy -top {{top}}
+hierarchy -top {top}
 flatten
 opt_clean
 memory_map
@@ -134,7 +134,7 @@ class Equivalence:
         return Answer(module, {"UNSAT": True, "SAT": False}.get(found[1]) if found else None, registers)
 
     def prove(self, module: str, mutant: int) -> Answer:
-        """The same for `module`, and then for those around it up to the parts of a tile, until one proves it."""
+        """The same for `module`, then for those around it up to the parts of a tile, until one proves it."""
         while True:
             answer = self.ask(module, mutant)
             module = module.rpartition(".")[0]
