@@ -67,6 +67,11 @@ class Mutant:
         """The wire, or the pin of the cell, that is changed."""
         return self.wire or f"{self.cell}.{self.port}[{self.bit}]"
 
+    @property
+    def at_clock(self) -> bool:
+        """Whether it changes a clock, of a register, a memory or a module: proofs know no clocks."""
+        return "clk" in self.port.lower()
+
     def __str__(self) -> str:
         return f"{self.module}: {self.mode} {self.place}"
 

@@ -52,7 +52,7 @@ class Equivalent:
 
 @dataclass(frozen=True)
 class Judged:
-    """A fault of a design, what caught it, and, if nothing did, why it changes nothing (and if it is proved)."""
+    """A fault of a design, what caught it, or why it changes nothing, and if that is proved."""
 
     design: str
     mutant: Mutant
@@ -206,6 +206,7 @@ def run(
 def _proofs(rtlil: str, mutants: Sequence[Mutant], *, jobs: int) -> dict[int, str]:
     """Of those that are proved to change nothing: what was proved."""
     equivalence = Equivalence(rtlil)
+    mutants = [mutant for mutant in mutants if not mutant.at_clock]
     with ThreadPoolExecutor(jobs) as pool:
         answers = list(pool.map(lambda mutant: equivalence.prove(mutant.module, mutant.number), mutants))
     return {

@@ -16,7 +16,6 @@ from pathlib import Path
 from egret_sim.formal.run import tool
 from egret_sim.mutation.aiger import Aig, miter
 from egret_sim.mutation.program import SELECT, SELECT_BITS
-from egru.errors import EgretError
 
 _EXPORT = """\
 read_rtlil planted.il
@@ -89,10 +88,10 @@ class Equivalence:
 
     def __init__(self, rtlil: str, *, seconds: int = 5) -> None:
         self.rtlil, self.seconds = rtlil, seconds
-        self._netlists: dict[str, Aig] = {}
+        self._netlists: dict[str, Aig | None] = {}
 
-    def netlist(self, module: str) -> Aig:
-        """A module with all below it."""
+    def netlist(self, module: str) -> Aig | None:
+        """A module with all below it; None if Yosys cannot make one, as with a fault at a memory's clock."""
         if module not in self._netlists:
             with tempfile.TemporaryDirectory(prefix="egret-equal-") as name:
                 folder = Path(name)
@@ -100,17 +99,22 @@ class Equivalence:
                 (folder / "export.ys").write_text(_EXPORT.format(top=f"\\{module}"))
                 done = _yosys(folder, "-s", "export.ys")
                 path = folder / "netlist.aig"
-                if done.returncode or not path.is_file():
-                    raise EgretError(f"Yosys made no netlist of {module}: {done.stderr.strip()[-300:]}")
-                self._netlists[module] = Aig.parse(path.read_bytes())
+                made = done.returncode == 0 and path.is_file()
+                self._netlists[module] = Aig.parse(path.read_bytes()) if made else None
         return self._netlists[module]
 
     def ask(self, module: str, mutant: int) -> Answer:
-        """Whether `module`, with all below it, is the same with and without a fault."""
+        """Whether `module`, with all below it, is the same with and without a fault.
+
+        The graph knows no clocks: a fault at a clock would seem to change nothing, so do not ask about one.
+        """
+        netlist = self.netlist(module)
+        if netlist is None:
+            return Answer(module, None, 0)
         versions = [
             {f"{SELECT}[{bit}]": number >> bit & 1 for bit in range(SELECT_BITS)} for number in (0, mutant)
         ]
-        contents, registers = miter(self.netlist(module), versions[0], versions[1])
+        contents, registers = miter(netlist, versions[0], versions[1])
         reduced = Aig.parse(contents)
         if reduced.outputs == (0,):
             return Answer(module, True, registers)
