@@ -178,7 +178,7 @@ def _needed(graph: _Graph, inputs: int, following: list[int], output: int) -> by
         elif variable > inputs:
             edge.append(following[variable - inputs - 1] >> 1)
     number, new = inputs, list(range(inputs + 1)) + [0] * (graph.variables - inputs)
-    for variable in np.flatnonzero(needed[inputs + 1 :]) + inputs + 1:
+    for variable in (np.flatnonzero(needed[inputs + 1 :]) + inputs + 1).tolist():
         number += 1
         new[variable] = number
     kept = [at for at in range(len(following)) if needed[inputs + 1 + at]]
