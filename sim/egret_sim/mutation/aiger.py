@@ -118,19 +118,22 @@ def miter(aig: Aig, first: Mapping[str, int], second: Mapping[str, int]) -> tupl
         that take the same value in each cycle if all shared ones hold the same.
     """
     free = [number for number, name in enumerate(aig.inputs) if name not in first]
-    count, apart = len(aig.registers), set[int]()
+    count, apart, zero = len(aig.registers), set[int](), set[int]()
     while True:
         order = sorted(apart)
         graph = _Graph(len(free) + count + len(order))
         own = {register: 2 * (len(free) + count + 1 + place) for place, register in enumerate(order)}
         copies = [
-            _instance(aig, graph, chosen, free, own if number else {})
+            _instance(aig, graph, chosen, free, (own if number else {}) | dict.fromkeys(zero, 0))
             for number, chosen in enumerate((first, second))
         ]
         found = {number for number in range(count) if copies[0][0][number] != copies[1][0][number]}
-        if found <= apart:
+        # All begin with 0, so one that takes 0 for ever, if others do, is 0 for ever.
+        still = {number for number in range(count) if not copies[0][0][number] | copies[1][0][number]}
+        if found <= apart and still <= zero:
             break
         apart |= found
+        zero |= still
     different = 0
     for a, b in zip(copies[0][1], copies[1][1], strict=True):
         different = graph.both(different ^ 1, graph.differ(a, b) ^ 1) ^ 1

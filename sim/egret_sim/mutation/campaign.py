@@ -90,7 +90,7 @@ def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
                 4,
                 preset,
             )
-            for preset in (0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_0000)
+            for preset in (0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_0000, 0x5555_5555, 0xAAAA_AAAA)
             for stalls in (None, Stalls(chance=250, mask=63))
         ),
         Vectors(

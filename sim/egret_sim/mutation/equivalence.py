@@ -86,7 +86,7 @@ class Equivalence:
         For a proof; what takes four times as long is given up.
     """
 
-    def __init__(self, rtlil: str, *, seconds: int = 5) -> None:
+    def __init__(self, rtlil: str, *, seconds: int = 8) -> None:
         self.rtlil, self.seconds = rtlil, seconds
         self._netlists: dict[str, Aig | None] = {}
 
