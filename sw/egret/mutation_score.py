@@ -7,6 +7,7 @@ import os
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.console import Console
 from egret.build.tools import shown_stage
 from egret.mutation import Design, Mutant, chosen_counts, designs, mutate
 from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict
+from egret_sim.mutation.equivalence import Equivalence
 from egret_sim.mutation.program import build_mutants
 from egru.errors import EgretError
 
@@ -50,12 +52,13 @@ class Equivalent:
 
 @dataclass(frozen=True)
 class Judged:
-    """A fault of a design, what caught it, and, if nothing did, why it changes nothing."""
+    """A fault of a design, what caught it, or why it changes nothing, and if that is proved."""
 
     design: str
     mutant: Mutant
     verdict: Verdict | None
     equivalent: str | None = None
+    proved: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ class Score:
             "faults": len(self.faults),
             "caught": self.caught,
             "equivalent": len(self.equivalent),
+            "proved": sum(fault.proved for fault in self.faults),
             "survived": len(self.survivors),
             "percent": round(self.percent, 2),
             "caught_by": self.by_kind,
@@ -113,6 +117,7 @@ class Score:
                     "run": fault.verdict.run if fault.verdict else None,
                     "first_sign": fault.verdict.text if fault.verdict else None,
                     "equivalent": fault.equivalent,
+                    "proved": fault.proved,
                 }
                 for fault in self.faults
             ],
@@ -185,13 +190,30 @@ def run(
             console.print(text, highlight=False, soft_wrap=True)
 
         verdicts = campaign.judge([m.number for m in mutated.mutants], jobs=jobs, progress=told)
+        left = [mutant for mutant in mutated.mutants if verdicts[mutant.number] is None]
+        with shown_stage(f"{design.name}: proofs about {len(left)} faults that nothing caught", console):
+            proofs = _proofs(mutated.rtlil, left, jobs=jobs)
         for mutant in mutated.mutants:
-            verdict = verdicts[mutant.number]
+            verdict, proof = verdicts[mutant.number], proofs.get(mutant.number)
             reasons = (entry.reason for entry in equivalents if entry.covers(design, mutant))
-            faults.append(Judged(design.name, mutant, verdict, None if verdict else next(reasons, None)))
+            why = None if verdict else proof or next(reasons, None)
+            faults.append(Judged(design.name, mutant, verdict, why, proof is not None))
     if not faults:
         raise EgretError(f"no module's path holds {module!r}")
     return Score(seed, tuple(faults))
+
+
+def _proofs(rtlil: str, mutants: Sequence[Mutant], *, jobs: int) -> dict[int, str]:
+    """Of those that are proved to change nothing: what was proved."""
+    equivalence = Equivalence(rtlil)
+    mutants = [mutant for mutant in mutants if not mutant.at_clock]
+    with ThreadPoolExecutor(jobs) as pool:
+        answers = list(pool.map(lambda mutant: equivalence.prove(mutant.module, mutant.number), mutants))
+    return {
+        mutant.number: f"proved: {answer.module} is the same at its ports, from power-on, for all inputs"
+        for mutant, answer in zip(mutants, answers, strict=True)
+        if answer.equal
+    }
 
 
 def save(score: Score, path: Path) -> None:

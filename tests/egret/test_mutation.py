@@ -69,6 +69,12 @@ def test_a_line_of_the_list_becomes_a_fault():
     assert str(mutant) == "accelerator.layer0.gather: cnot1 $59[3]"
 
 
+def test_a_fault_at_a_clock_is_known_as_one_so_that_no_proof_is_tried():
+    assert Mutant.parse(LINE.replace("-port Y", "-port RD_CLK")).at_clock
+    assert Mutant.parse(LINE.replace("-port Y", "-port clk")).at_clock
+    assert not Mutant.parse(LINE).at_clock
+
+
 def test_the_score_leaves_out_faults_that_change_nothing():
     mutant = Mutant.parse(LINE)
     caught = Judged("small", mutant, Verdict("scoreboard", "no stalls", "sequence 0"))

@@ -1,7 +1,8 @@
 """Which faults a bench catches: the runs, and how each is judged.
 
 A run is judged as any simulation is: by the scoreboard, over all events of all layers and all logits; by the
-watchdog; by the handshake of the logits. Of a run without stalls, cycles and counters are compared, too.
+watchdog; by the handshake of the logits. Of a run without stalls, the predicted cycles and counters are
+compared, too; of every run, when tokens come and what is counted without the fault.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ VERDICTS = {
     "handshake": "logits change while they wait",
     "cycles": "a sequence ends in another cycle than was predicted",
     "counters": "events, busy or idle cycles are not as predicted",
+    "timing": "a token comes in another cycle than without the fault",
     "idle causes": "idle cycles are put down to other causes than without the fault",
 }
 #: Faults that are played in one go.
@@ -44,13 +46,14 @@ _WORDS = {name: number for number, name in enumerate(COUNTED)}
 
 @dataclass(frozen=True)
 class Vectors:
-    """A run: sequences (steps x inputs), the stalls, and what counters begin with."""
+    """A run: sequences (steps x inputs), stalls, what counters begin with, and cycles before the reset."""
 
     name: str
     sequences: tuple[np.ndarray, ...]
     stalls: Stalls | None = None
     seed: int = 0
     preset: int = 0
+    dirty: int = 0
 
 
 def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
@@ -87,13 +90,18 @@ def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
                 4,
                 preset,
             )
-            for preset in (0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_0000)
+            for preset in (0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_0000, 0x5555_5555, 0xAAAA_AAAA)
             for stalls in (None, Stalls(chance=250, mask=63))
         ),
         Vectors(
             "inputs at their ends", tuple(rng.choice([fmt.lo, fmt.hi], (limit, size)) for _ in range(40))
         ),
         Vectors("rare inputs", rare(60)),
+        *(
+            Vectors(f"reset after {cycles} cycles", draw(30, 5), seed=5, dirty=cycles)
+            for cycles in (37, 150, 401, 1003)
+        ),
+        Vectors("many, random stalls", draw(*[limit] * 40), Stalls(chance=96, mask=31), 6),
         Vectors("many, no stalls", draw(*(1 + int(n) for n in rng.integers(0, 40, 200)))),
     )
 
@@ -184,20 +192,24 @@ class _Run:
             stalls=chosen.stalls,
             seed=chosen.seed,
             preset=chosen.preset,
+            dirty=chosen.dirty,
         )
 
     def judge(self, record: Record) -> Verdict | None:
         """What is wrong with a run, if anything."""
         verdict = self._compare(record)
-        if (
-            verdict is None
-            and self.chosen.stalls is None
-            and (record.counters != self.reference.counters).any()
-        ):
-            names = list(COUNTED)
-            layer, word = np.argwhere(record.counters != self.reference.counters)[0]
-            verdict = Verdict("idle causes", self.chosen.name, f"layer {layer}: {names[word]}")
-        return verdict
+        if verdict is not None:
+            return verdict
+        run, reference = self.chosen.name, self.reference
+        for name, rows in record.streams.items():
+            late = np.flatnonzero(rows[:, 1] != reference.streams[name][:, 1])
+            if len(late):
+                cycle, meant = rows[late[0], 1], reference.streams[name][late[0], 1]
+                return Verdict("timing", run, f"{name}: token {late[0]} in cycle {cycle}, not {meant}")
+        if (record.counters != reference.counters).any():
+            layer, word = np.argwhere(record.counters != reference.counters)[0]
+            return Verdict("idle causes", run, f"layer {layer}: {list(COUNTED)[word]}")
+        return None
 
     def _compare(self, record: Record) -> Verdict | None:
         run = self.chosen.name

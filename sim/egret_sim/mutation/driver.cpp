@@ -2,12 +2,13 @@
 //
 // It compares nothing: whoever started it reads the records and judges them (egret_sim/mutation/campaign.py).
 //
-// usage: PROGRAM STIMULUS RECORDS STREAMS ENDS SETTLE PATIENCE LIMIT CHANCE MASK SEED PRESET MUTANT...
+// usage: PROGRAM STIMULUS RECORDS STREAMS ENDS SETTLE PATIENCE LIMIT CHANCE MASK SEED PRESET DIRTY MUTANT...
 //   STIMULUS   tokens, 64 bits each
 //   STREAMS    taps and logits, the logits last
 //   ENDS       tokens of kind END that the logits are to have; then SETTLE silent cycles end a run
 //   PATIENCE   cycles without a token after which a run is given up; LIMIT, cycles in all
 //   PRESET     what every counter begins with, without a reset; 0: all begins with a reset
+//   DIRTY      cycles of the same tokens that are played before the reset; what comes out of them does not count
 //   CHANCE     of a gap behind a token, in 1/256; MASK, of the length of one gap in four
 // A record: mutant, status, cycles, counters (COUNTERS words of 32 bits in 64), and for each stream the number of its
 // tokens and (token, cycle) pairs. All are numbers of 64 bits.
@@ -35,7 +36,7 @@ constexpr uint64_t FINISHED = 0, STUCK = 1, BROKEN = 2, TOO_LONG = 3, UNSTABLE =
 struct Settings {
     int streams;
     uint64_t ends, settle, patience, limit;
-    uint32_t chance, mask, seed, preset;
+    uint32_t chance, mask, seed, preset, dirty;
 };
 
 // Gaps as those of player.sv and sink.sv: three in four are short.
@@ -96,6 +97,20 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
         top->clk = 0;
         top->eval();
         if (settings.preset) preset_counters(context, settings.preset);
+        // A reset shows only in registers that have left their initial values.
+        for (uint64_t early = 0, given = 0; early < settings.dirty; early++) {
+            top->rst = 0;
+            top->clk = 0;
+            top->events_valid = 1;
+            top->events_payload = stimulus[given % stimulus.size()];
+            top->logits_ready = early & 1;
+            top->eval();
+            if (top->events_ready) given++;
+            top->clk = 1;
+            top->eval();
+        }
+        top->events_valid = 0;
+        top->rst = settings.preset == 0;
         for (int edge = 0; top->rst && edge < 4; edge++) {
             top->clk = 0;
             top->eval();
@@ -160,14 +175,15 @@ uint64_t number(const char* word) { return std::strtoull(word, nullptr, 10); }
 }  // namespace
 
 int main(int count, char** words) {
-    if (count < 13) {
+    if (count < 14) {
         std::fprintf(stderr, "too few arguments\n");
         return 2;
     }
     const Settings settings{static_cast<int>(number(words[3])), number(words[4]), number(words[5]),
                             number(words[6]), number(words[7]), static_cast<uint32_t>(number(words[8])),
                             static_cast<uint32_t>(number(words[9])), static_cast<uint32_t>(number(words[10])),
-                            static_cast<uint32_t>(number(words[11]))};
+                            static_cast<uint32_t>(number(words[11])),
+                            static_cast<uint32_t>(number(words[12]))};
     std::vector<uint64_t> stimulus;
     if (FILE* file = std::fopen(words[1], "rb")) {
         for (uint64_t word; std::fread(&word, sizeof word, 1, file) == 1;) stimulus.push_back(word);
@@ -181,7 +197,7 @@ int main(int count, char** words) {
         std::fprintf(stderr, "cannot write %s\n", words[2]);
         return 1;
     }
-    for (int word = 12; word < count; word++) run(settings, stimulus, number(words[word]), file);
+    for (int word = 13; word < count; word++) run(settings, stimulus, number(words[word]), file);
     std::fclose(file);
     return 0;
 }

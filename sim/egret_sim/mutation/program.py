@@ -102,6 +102,7 @@ class MutantProgram:
         stalls: Stalls | None = None,
         seed: int = 0,
         preset: int = 0,
+        dirty: int = 0,
     ) -> list[Record]:
         """Play tokens through the design, once with each fault.
 
@@ -121,6 +122,8 @@ class MutantProgram:
             Of the gaps.
         preset
             What every counter begins with, from power-on and without a reset; 0 for a reset.
+        dirty
+            Cycles of the same tokens before the reset, so that it has something to do.
 
         Raises
         ------
@@ -133,7 +136,7 @@ class MutantProgram:
         with tempfile.TemporaryDirectory(prefix="egret-mutants-") as name:
             tokens, records = Path(name) / "stimulus.bin", Path(name) / "records.bin"
             stimulus.astype("<u8").tofile(tokens)
-            words = [*numbers, seed, preset, *mutants]
+            words = [*numbers, seed, preset, dirty, *mutants]
             command = [str(self.directory / PREFIX), str(tokens), str(records), *map(str, words)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:

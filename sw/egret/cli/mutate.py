@@ -43,7 +43,9 @@ def mutate(
     for kind, count in score.by_kind.items():
         table.add_row(f"{kind}: {VERDICTS[kind]}", str(count))
     table.add_row("caught", str(score.caught))
-    table.add_row("change nothing, and the reason is listed", str(len(score.equivalent)))
+    proved = sum(fault.proved for fault in score.faults)
+    table.add_row("proved to change nothing", str(proved))
+    table.add_row("change nothing, and the reason is listed", str(len(score.equivalent) - proved))
     table.add_row("survived", str(len(score.survivors)))
     console.print(table)
     for fault in score.survivors:

