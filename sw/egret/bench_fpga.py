@@ -243,7 +243,7 @@ def _run(build: FpgaBuild, samples: int, folder: Path, console: Console) -> Fpga
             "nextpnr-ecp5",
             [
                 f"--{build.device[-3:-1]}k",
-                *("--package", build.package, "--speed", "6", "--seed", str(seed)),
+                *("--package", build.package, "--speed", "6", "--seed", str(seed), "--placer", "static"),
                 *("--json", "accelerator.json", "--lpf", "clock.lpf", "--report", "report.json"),
                 *("--lpf-allow-unconstrained", "--timing-allow-fail", "--out-of-context"),
             ],

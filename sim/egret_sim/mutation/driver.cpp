@@ -63,12 +63,16 @@ uint64_t token_of(const Vegret& top, int stream) {
 }
 
 // Without hours of simulation, a counter's upper bits move only if it begins just below them.
-// A fault may have split the counters' register, so all of the module's that are within reach are set.
+// A fault may have renamed the counters' registers, so all of the module's that are within reach are set, except
+// the few bits that say what is to be counted next.
+constexpr int NOT_A_COUNTER = 7;  // bits at most
+
 void preset_counters(VerilatedContext& context, uint32_t preset) {
     int found = 0;
     for (auto& scope : *context.scopeNameMap()) {
         if (!std::strstr(scope.first, ".counters") || !scope.second->varsp()) continue;
         for (auto& entry : *scope.second->varsp()) {
+            if (static_cast<int>(entry.second.entBits()) <= NOT_A_COUNTER) continue;
             uint8_t* const bytes = static_cast<uint8_t*>(entry.second.datap());
             for (uint32_t bit = 0; bit < static_cast<uint32_t>(entry.second.entBits()); bit++) {
                 if (preset >> bit % 32 & 1) bytes[bit / 8] |= 1u << bit % 8;
