@@ -84,7 +84,7 @@ def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
         # All bits of the counters move.
         *(
             Vectors(
-                f"counters from {preset:#x}, no reset{', pauses' if stalls else ''}",
+                f"counters from {preset:#x}{', pauses' if stalls else ''}",
                 draw(40, 40),
                 stalls,
                 4,

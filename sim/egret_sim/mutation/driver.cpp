@@ -7,7 +7,7 @@
 //   STREAMS    taps and logits, the logits last
 //   ENDS       tokens of kind END that the logits are to have; then SETTLE silent cycles end a run
 //   PATIENCE   cycles without a token after which a run is given up; LIMIT, cycles in all
-//   PRESET     what every counter begins with, without a reset; 0: all begins with a reset
+//   PRESET     what every counter begins with, after the reset
 //   DIRTY      cycles of the same tokens that are played before the reset; what comes out of them does not count
 //   CHANCE     of a gap behind a token, in 1/256; MASK, of the length of one gap in four
 // A record: mutant, status, cycles, counters (COUNTERS words of 32 bits in 64), and for each stream the number of its
@@ -97,10 +97,9 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
 
     try {
         top->mutant = mutant;
-        top->rst = settings.preset == 0;
+        top->rst = 1;
         top->clk = 0;
         top->eval();
-        if (settings.preset) preset_counters(context, settings.preset);
         // A reset shows only in registers that have left their initial values.
         for (uint64_t early = 0, given = 0; early < settings.dirty; early++) {
             top->rst = 0;
@@ -114,14 +113,15 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
             top->eval();
         }
         top->events_valid = 0;
-        top->rst = settings.preset == 0;
-        for (int edge = 0; top->rst && edge < 4; edge++) {
+        top->rst = 1;
+        for (int edge = 0; edge < 4; edge++) {
             top->clk = 0;
             top->eval();
             top->clk = 1;
             top->eval();
         }
         top->rst = 0;
+        if (settings.preset) preset_counters(context, settings.preset);
         for (; cycle < settings.limit; cycle++) {
             top->clk = 0;
             top->events_valid = source.open() && played < stimulus.size();
