@@ -173,9 +173,9 @@ def test_a_valid_that_looks_at_ready_is_found():
 
 #: Components without a stream. A new component belongs here or into COMPONENTS.
 STREAMLESS = {
-    "Accumulator", "BlockSums", "Counters", "HalfTable", "MacArray", "Multiplier", "NeuronUpdate",
-    "PairMultiplier", "Ram", "ResetGate", "Rom", "Selector", "SerialGather", "SpramMemory", "SumGather",
-    "SumStore",
+    "Accumulator", "BlockSums", "ChoosingAdder", "Counters", "HalfTable", "MacArray", "Multiplier",
+    "NeuronUpdate", "PairMultiplier", "Ram", "ResetGate", "Rom", "Selector", "SerialGather", "SpramMemory",
+    "SumGather", "SumStore",
 }  # fmt: skip
 #: Queues that are PassingFifos of another name.
 NAMED = {"EventQueue"}
