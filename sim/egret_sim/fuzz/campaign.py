@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from .check import Bench, Verdict
+from .check import Bench
+from .comparison import Verdict
 from .coverage import Counting, Coverage
 from .draw import draw_case
 

@@ -156,7 +156,8 @@ def _coverage_table(coverage: Coverage) -> Table:
 def _keep(result: Result, seed: int, steps: int, directory: Path, tries: int) -> None:
     """Make a failing case small, save it, and say how to replay it."""
     from egret_sim.fuzz.case import save_case
-    from egret_sim.fuzz.check import EMPTY, Bench
+    from egret_sim.fuzz.check import Bench
+    from egret_sim.fuzz.comparison import EMPTY
     from egret_sim.fuzz.draw import draw_case
     from egret_sim.fuzz.shrink import Shrunk
     from egret_sim.fuzz.shrink import shrink as make_small
