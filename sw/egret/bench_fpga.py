@@ -46,6 +46,8 @@ class FpgaBuild:
         (:mod:`egret.bench_board`); None = the accelerator alone, out of context
     aim_mhz : the clock that place and route aims at out of context; more than is reached, so that it does its
         best. Far more, and the router spends hours on the last wires of a large design
+    placer : nextpnr's, out of context: "heap", its default, or "static", which makes less wire of a design with
+        many lanes and more of one with few
     """
 
     name: str
@@ -57,12 +59,15 @@ class FpgaBuild:
     update_lanes: tuple[int, ...] | None = None
     board: str | None = None
     aim_mhz: int = 200
+    placer: str = "heap"
 
 
 BUILDS = (
     FpgaBuild("25f-16", "LFE5U-25F", "CABGA256", "digits", (16,), (1, 2, 3, 4, 5)),
     FpgaBuild("85f-64", "LFE5U-85F", "CABGA381", "digits", (64,), (1, 2, 3)),
-    FpgaBuild("85f-96", "LFE5U-85F", "CABGA381", _TWO_LAYERS, (48, 48), (1, 2, 3), aim_mhz=150),
+    FpgaBuild(
+        "85f-96", "LFE5U-85F", "CABGA381", _TWO_LAYERS, (48, 48), (1, 2, 3), aim_mhz=150, placer="static"
+    ),
     FpgaBuild("up5k-8", "iCE40UP5K", "SG48", "digits", (8,), (1, 2, 3), board="icebreaker"),
 )
 
@@ -243,7 +248,8 @@ def _run(build: FpgaBuild, samples: int, folder: Path, console: Console) -> Fpga
             "nextpnr-ecp5",
             [
                 f"--{build.device[-3:-1]}k",
-                *("--package", build.package, "--speed", "6", "--seed", str(seed), "--placer", "static"),
+                *("--package", build.package, "--speed", "6", "--seed", str(seed)),
+                *("--placer", build.placer),
                 *("--json", "accelerator.json", "--lpf", "clock.lpf", "--report", "report.json"),
                 *("--lpf-allow-unconstrained", "--timing-allow-fail", "--out-of-context"),
             ],
