@@ -45,9 +45,9 @@ class FpgaBuild:
     board : whose whole top is built, with its pins, clock and form of the accelerator
         (:mod:`egret.bench_board`); None = the accelerator alone, out of context
     aim_mhz : the clock that place and route aims at out of context; more than is reached, so that it does its
-        best. Far more, and the router spends hours on the last wires of a large design
-    placer : nextpnr's, out of context: "heap", its default, or "static", which makes a quarter less wire
-        of the design with 96 lanes
+        best. Far more, and the router spends long on the last wires of a large design
+    placer : nextpnr's, out of context: "heap", its default, or "static", for a large design whose wires the
+        router can hardly end after the default
     """
 
     name: str
