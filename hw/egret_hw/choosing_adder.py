@@ -2,10 +2,10 @@
 
 from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from .blocks import ecp5_adder
 from .blocks.family import ECP5, family_of
+from .blocks.ports import choosing_adder_members
 
 
 class ChoosingAdder(wiring.Component):
@@ -22,9 +22,7 @@ class ChoosingAdder(wiring.Component):
         if width < 1:
             raise ValueError(f"width must be 1 or more, not {width!r}")
         self.width = width
-        super().__init__(
-            {"addend": In(width), "low": In(width), "high": In(width), "pick": In(1), "total": Out(width)}
-        )
+        super().__init__(choosing_adder_members(width))
 
     def elaborate(self, platform):
         m = Module()
@@ -32,11 +30,5 @@ class ChoosingAdder(wiring.Component):
             m.d.comb += self.total.eq(self.addend + Mux(self.pick, self.high, self.low))
             return m
         m.submodules.cells = cells = ecp5_adder.ChoosingAdder(width=self.width)
-        m.d.comb += [
-            cells.addend.eq(self.addend),
-            cells.low.eq(self.low),
-            cells.high.eq(self.high),
-            cells.pick.eq(self.pick),
-            self.total.eq(cells.total),
-        ]
+        wiring.connect(m, wiring.flipped(self), cells)
         return m

@@ -2,7 +2,8 @@
 
 from amaranth.hdl import Cat, Const, Instance, Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+
+from .ports import choosing_adder_members
 
 #: Of inputs D, C, B, A: A ^ (D ? B : C). Where D and C are 0 it is A, which is also what the cell carries on
 #: when the two operands are equal.
@@ -23,9 +24,7 @@ class ChoosingAdder(wiring.Component):
 
     def __init__(self, *, width: int):
         self.width = width
-        super().__init__(
-            {"addend": In(width), "low": In(width), "high": In(width), "pick": In(1), "total": Out(width)}
-        )
+        super().__init__(choosing_adder_members(width))
 
     def elaborate(self, platform):
         m = Module()

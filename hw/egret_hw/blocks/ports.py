@@ -1,4 +1,4 @@
-"""Ports that memories of all kinds have in common."""
+"""Ports that a portable component and its hard blocks have in common."""
 
 from amaranth.hdl import Shape, ShapeLike
 from amaranth.lib.wiring import In, Out
@@ -16,3 +16,8 @@ def ram_members(shape: ShapeLike, depth: int) -> dict:
         "write_address": In(address),
         "write_data": In(word),
     }
+
+
+def choosing_adder_members(width: int) -> dict:
+    """Members of an adder of one word and one of two others."""
+    return {"addend": In(width), "low": In(width), "high": In(width), "pick": In(1), "total": Out(width)}
