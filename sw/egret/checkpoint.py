@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from egru.errors import EgretError
 
 from .baseline import GRUNetwork
 from .recipes import Recipe, check_model, recipe
+from .settings import differences
 
 FORMAT = "egret-checkpoint"
 VERSION = 1
@@ -46,11 +48,9 @@ class Checkpoint:
     @property
     def command(self) -> str:
         """The command that trains this network again."""
-        words = f"egret train {self.task} --seed {self.seed}"
-        for name in ("units", "layers", "epochs"):
-            if getattr(self.recipe, name) != getattr(recipe(self.task), name):
-                words += f" --{name} {getattr(self.recipe, name)}"
-        return words if self.model == "egru" else f"{words} --model {self.model}"
+        changes = differences(self.recipe, recipe(self.task), ("units", "layers", "epochs"))
+        words = ["egret", "train", self.task, "--seed", str(self.seed), *changes]
+        return shlex.join(words if self.model == "egru" else [*words, "--model", self.model])
 
     def network(self) -> nn.Module:
         """Build the network with its trained weights, in evaluation mode."""
@@ -66,9 +66,10 @@ class Checkpoint:
 
 def build(model: str, input_size: int, num_classes: int, recipe: Recipe) -> nn.Module:
     """Make an untrained network, ``egru`` or ``gru``, from torch's global random state."""
+    sizes = (input_size, recipe.units, num_classes, recipe.layers)
     if check_model(model) == "egru":
-        return Network(input_size, recipe.units, num_classes, recipe.layers, kernel=recipe.kernel)
-    return GRUNetwork(input_size, recipe.units, num_classes, recipe.layers)
+        return Network(*sizes, readout=recipe.readout, kernel=recipe.kernel, eps=recipe.eps)
+    return GRUNetwork(*sizes, readout=recipe.readout)
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from egret import checkpoint, training
+from egret import checkpoint, objective, schedules, selection, training
 from egret.augmentation import Augmentation, rotations
 from egret.baseline import GRUNetwork
 from egret.batches import batches_per_epoch, bucketed
@@ -43,15 +43,15 @@ def test_batches_hold_sequences_of_similar_length():
 
 
 def test_pressure_is_absent_in_the_first_third_and_full_from_the_second():
-    phase = training.Phase(30, 1e-3, (1 / 3, 2 / 3))
-    assert [training.pressure_at(phase, p, 6.0) for p in (0, 0.2, 0.333)] == [0, 0, 0]
-    assert training.pressure_at(phase, 0.5, 6.0) == pytest.approx(3.0)
-    assert [training.pressure_at(phase, p, 6.0) for p in (0.67, 1.0)] == [6, 6]
-    assert training.pressure_at(training.Phase(5, 1e-3, (0, 0)), 0.0, 6.0) == 6
+    phase = schedules.Phase(30, 1e-3, (1 / 3, 2 / 3))
+    assert [schedules.pressure_at(phase, p, 6.0) for p in (0, 0.2, 0.333)] == [0, 0, 0]
+    assert schedules.pressure_at(phase, 0.5, 6.0) == pytest.approx(3.0)
+    assert [schedules.pressure_at(phase, p, 6.0) for p in (0.67, 1.0)] == [6, 6]
+    assert schedules.pressure_at(schedules.Phase(5, 1e-3, (0, 0)), 0.0, 6.0) == 6
 
 
 def test_the_learning_rate_rises_then_falls_to_zero():
-    rates = [training.learning_rate_at(1e-2, p, 0.1) for p in np.linspace(0, 1, 101)]
+    rates = [schedules.learning_rate_at(1e-2, p, 0.1) for p in np.linspace(0, 1, 101)]
     assert rates[0] == 0 and rates[10] == pytest.approx(1e-2) and rates[-1] == pytest.approx(0)
     assert all(a < b for a, b in pairwise(rates[:11]))
     assert all(a > b for a, b in pairwise(rates[10:]))
@@ -62,7 +62,7 @@ def test_the_activity_is_a_mean_over_real_steps_and_its_gradient_reaches_every_w
     network = Network(3, 8, 2, 2)
     x, lengths = torch.randn(9, 4, 3), torch.tensor([9, 5, 7, 1])
     output = network(x, lengths)
-    activity = training.mean_activity(output.spikes, lengths)
+    activity = objective.mean_activity(output.spikes, lengths)
     counted = [sum(float((y[:n, b] != 0).sum()) for b, n in enumerate(lengths)) for y in output.events]
     assert activity.item() == pytest.approx(sum(counted) / (2 * 22 * 8))
     assert 0 < activity.item() < 1
@@ -78,7 +78,7 @@ def test_a_step_down_the_activity_gradient_makes_a_network_quieter():
     optimizer = torch.optim.SGD(network.parameters(), lr=2.0)
     seen = []
     for _ in range(6):
-        activity = training.mean_activity(network(x, lengths).spikes, lengths)
+        activity = objective.mean_activity(network(x, lengths).spikes, lengths)
         seen.append(activity.item())
         optimizer.zero_grad()
         activity.backward()
@@ -142,8 +142,8 @@ def test_the_kept_epoch_is_the_one_whose_weights_are_returned(small_task, small_
     assert made.figures["epoch"] == kept.number
 
 
-def epoch(accuracy: float, activity: float | None) -> training.Epoch:
-    return training.Epoch(1, 0.0, accuracy, activity, kept=False)
+def epoch(accuracy: float, activity: float | None) -> selection.Epoch:
+    return selection.Epoch(1, 0.0, accuracy, activity, kept=False)
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,35 @@ def epoch(accuracy: float, activity: float | None) -> training.Epoch:
     ],
 )
 def test_epochs_are_chosen_within_the_activity_limit_first_then_by_accuracy(candidate, best, expected):
-    assert training.better(epoch(*candidate), best and epoch(*best), limit=0.08) is expected
+    assert selection.better(epoch(*candidate), best and epoch(*best), limit=0.08) is expected
+
+
+@pytest.mark.parametrize(
+    ("number", "best", "patience", "expected"),
+    [
+        (9, 1, 0, False),
+        (9, 6, 3, True),
+        (8, 6, 3, False),
+        (8, 1, 3, False),
+        (9, 1, 3, True),
+        (9, 9, 3, False),
+    ],
+)
+def test_waiting_for_a_better_epoch_begins_when_the_pressure_is_full(number, best, patience, expected):
+    phase = schedules.Phase(9, 1e-3, (1 / 3, 2 / 3))
+    assert selection.waited_enough(number, selection.Epoch(best, 0, 0, 0, True), phase, patience) is expected
+
+
+def test_training_stops_early_when_no_epoch_gets_better(small_task, small_recipe):
+    epochs = []
+    recipe = small_recipe.but(epochs=40, learning_rate=1e-1, patience=2)
+    training.train(small_task, recipe, seed=0, report=epochs.append)
+    last_kept = [e.number for e in epochs if e.kept][-1]
+    assert len(epochs) == max(last_kept, 27) + 2 < 40
 
 
 def test_a_loss_that_is_not_finite_is_an_error(small_task, small_recipe, monkeypatch):
-    monkeypatch.setattr(training.functional, "cross_entropy", lambda logits, *_a, **_k: logits.sum() * np.inf)
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda logits, *_a, **_k: logits.sum() * np.inf)
     with pytest.raises(EgretError, match="training diverged in epoch 1"):
         training.train(small_task, small_recipe)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from egret import tasks
+from egret.checkpoint import load_checkpoint
 from egret.cli.main import main
 from egret.recipes import RECIPES
 from egru.image import load_image, save_image
@@ -40,6 +41,17 @@ def test_train_then_quantize_then_evaluate(as_digits, tmp_path, capsys, monkeypa
     assert sorted(os.listdir()) == ["small.egret", "small.safetensors"]
 
 
+def test_settings_reach_the_recipe_and_the_command_of_the_checkpoint(as_digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["train", "digits", "--set", "eps=2.5", "--epochs", "2", "--set", "noise=0.0"]
+    assert main([*arguments, "-o", "small.safetensors"]) == 0
+    made = load_checkpoint(tmp_path / "small.safetensors")
+    assert made.recipe.eps == made.network().egru.options.eps == 2.5
+    assert made.command == "egret train digits --seed 0 --epochs 2 --set noise=0.0 --set eps=2.5"
+    assert main([*made.command.split()[1:], "-o", "again.safetensors"]) == 0
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "small.safetensors").read_bytes()
+
+
 def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsys):
     assert main(["seeds", "digits", "--seeds", "0,1", "--epochs", "2", "-o", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
@@ -56,6 +68,7 @@ def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsy
         (["train", "digits", "--epochs", "-1"], "epochs must be an integer of at least 1, not -1"),
         (["train", "digits", "--seed", "-1"], "seed must be at least 0"),
         (["train", "digits", "--model", "lstm"], "model must be one of egru, gru, not 'lstm'"),
+        (["train", "digits", "--set", "unit=3"], "a recipe has no setting 'unit': did you mean units?"),
         (["train", "digits", "-o", "none/x"], "output directory none must exist"),
         (["train", "digits", "-o", "."], "output . must be a file"),
         (["quantize", "none.safetensors"], "checkpoint none.safetensors must be an existing file"),

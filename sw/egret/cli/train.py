@@ -18,6 +18,10 @@ def train(
     layers: Annotated[int | None, typer.Option(help="Layers; by default the task's recipe.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; by default the task's recipe.")] = None,
     model: Annotated[str, typer.Option(help="egru, or gru for the dense baseline.")] = "egru",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="name=value of the recipe (sw/egret/recipes.py); may be repeated."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Checkpoint; by default TASK-MODEL-SEED.safetensors."),
@@ -29,21 +33,21 @@ def train(
     """
     from egret import tasks
     from egret.recipes import check_model, check_seed, recipe
+    from egret.settings import changed
 
-    chosen = recipe(tasks.check_name(task)).but(units=units, layers=layers, epochs=epochs)
+    base = recipe(tasks.check_name(task))
+    chosen = changed(base, settings or (), units=units, layers=layers, epochs=epochs)
     check_model(model)
     check_seed(seed)
-    need_torch()
+    need_torch(chosen.threads)
     from egret import training
     from egret.checkpoint import check_writable, save_checkpoint
+    from egret.selection import told
 
     path = check_writable(output or Path(f"{task}-{model}-{seed}.safetensors"))
     data = tasks.load(task)
     with epochs_shown(f"{task} {model}-{chosen.units} seed {seed}", chosen.epochs) as report:
         checkpoint = training.train(data, chosen, model=model, seed=seed, report=report)
     save_checkpoint(checkpoint, path)
-    figures = checkpoint.figures
-    line = f"epoch {figures['epoch']}: {figures['validation_accuracy']:.2%} of the validation part"
-    if model == "egru":
-        line += f" at {figures['validation_activity']:.2%} activity"
-    Console().print(f"{line}; wrote {path}", highlight=False, soft_wrap=True)
+    line = f"epoch {checkpoint.figures['epoch']}: {told(checkpoint.figures)}; wrote {path}"
+    Console().print(line, highlight=False, soft_wrap=True)
