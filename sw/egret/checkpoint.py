@@ -48,9 +48,7 @@ class Checkpoint:
     @property
     def command(self) -> str:
         """The command that trains this network again."""
-        changes = differences(self.recipe, recipe(self.task), ("units", "layers", "epochs"))
-        words = ["egret", "train", self.task, "--seed", str(self.seed), *changes]
-        return shlex.join(words if self.model == "egru" else [*words, "--model", self.model])
+        return command_of(self.task, self.model, self.seed, self.recipe)
 
     def network(self) -> nn.Module:
         """Build the network with its trained weights, in evaluation mode."""
@@ -62,6 +60,13 @@ class Checkpoint:
                 f"weights must fit a {self.model} of {self.recipe.units} units: {error}"
             ) from error
         return network.eval()
+
+
+def command_of(task: str, model: str, seed: int, chosen: Recipe) -> str:
+    """Return the command that trains a network so."""
+    changes = differences(chosen, recipe(task), ("units", "layers", "epochs"))
+    words = ["egret", "train", task, "--seed", str(seed), *changes]
+    return shlex.join(words if model == "egru" else [*words, "--model", model])
 
 
 def build(model: str, input_size: int, num_classes: int, recipe: Recipe) -> nn.Module:
@@ -153,8 +158,13 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` beside ``path`` and move it there, so that no half-written file is ever seen."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(data)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+            try:
+                file.write(data)
+                file.close()
+                os.chmod(file.name, 0o644)
+                os.replace(file.name, path)
+            except BaseException:  # an interrupt, too
+                Path(file.name).unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise EgretError(f"output {path} must be writable: {error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .schedules import Phase
 
@@ -53,6 +53,7 @@ class Epoch:
     activity: float | None  # mean over the layers, 0..1; None for a network without events
     kept: bool  # the best so far
     measure: Measure = ACCURACY
+    seconds: float = field(default=0.0, compare=False)  # that the epoch took, by the clock
 
     @property
     def accuracy(self) -> float:

@@ -9,9 +9,12 @@ and wrong. The epoch to keep is chosen on the validation part alone.
 from __future__ import annotations
 
 import copy
+import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,11 +30,13 @@ from .objective import Objective, mean_activity
 from .recipes import Recipe
 from .schedules import Phase, learning_rate_at, pressure_at
 from .selection import Epoch, better, waited_enough
+from .state import Keeper, Run
 from .tasks import Task
 
 __all__ = ["Epoch", "Phase", "Report", "fit", "objective_of", "train"]
 
-#: Called after every epoch. If it has an attribute ``batch``, that is called as batch(done, of) within one.
+#: Called after every epoch. Of an object that has them, ``batch(done, of)`` is called within an epoch, and
+#: ``resumed(history)`` with the epochs before when a training goes on.
 Report = Callable[[Epoch], None]
 
 
@@ -69,63 +74,87 @@ def fit(
     *,
     seed: int,
     report: Report | None = None,
+    keeper: Keeper | None = None,
 ) -> Epoch:
     """Train ``network`` in place, and leave it with the weights of the best epoch, which is returned.
 
-    Raises EgretError if the loss stops being a finite number.
+    With ``keeper`` the training goes on from the state that it has, if any, and leaves its state there after
+    every epoch, before that is reported. Raises EgretError if the loss stops being a finite number.
     """
-    rng = np.random.default_rng(seed)
     objective = objective_of(task, recipe, seed)
     optimizer = torch.optim.AdamW(_groups(network, recipe.weight_decay), lr=phase.learning_rate)
-    batches = objective.batches_per_epoch()
-    tick = getattr(report, "batch", None)
-    step = 0
-    best: Epoch | None = None
-    weights: dict = {}
-    if phase.start_counts:
-        best = replace(_judged(network, objective, 0, math.nan), kept=True)
-        weights = copy.deepcopy(network.state_dict())
-    for number in range(1, phase.epochs + 1):
-        network.train()
-        losses: list[float] = []
-        for batch in objective.epoch(rng):
-            progress = step / (phase.epochs * batches)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(phase.learning_rate, progress, recipe.warmup)
-            done = objective.step(network, batch)
-            loss = done.loss
-            pressure = pressure_at(phase, progress, recipe.pressure)
-            if done.spikes and pressure:
-                activity = mean_activity(done.spikes, done.lengths)
-                loss = loss + pressure * functional.relu(activity - recipe.activity_target)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-            optimizer.step()
-            clamp_thresholds(network)
-            losses.append(loss.item())
-            step += 1
-            if tick:
-                tick(len(losses), batches)
-        mean_loss = float(np.mean(losses))
+    run = Run(network, optimizer, np.random.default_rng(seed), objective.generators)
+    if keeper is not None and keeper.restore(run):
+        _told_history(report, run)
+    elif phase.start_counts:
+        run.best = replace(_judged(network, objective, 0, math.nan), kept=True)
+        run.weights = copy.deepcopy(network.state_dict())
+    while not _over(run, phase, recipe):
+        number = len(run.history) + 1
+        start = time.perf_counter()
+        mean_loss = _one_epoch(run, objective, recipe, phase, report)
         if not math.isfinite(mean_loss):
             raise EgretError(
                 f"training diverged in epoch {number}: the learning rate must be below {phase.learning_rate}"
             )
         epoch = _judged(network, objective, number, mean_loss)
-        if better(epoch, best, recipe.activity_limit):
+        if better(epoch, run.best, recipe.activity_limit):
             epoch = replace(epoch, kept=True)
             # deepcopy, for a quantised network has formats among its tensors
-            best, weights = epoch, copy.deepcopy(network.state_dict())
+            run.best, run.weights = epoch, copy.deepcopy(network.state_dict())
+        epoch = replace(epoch, seconds=round(time.perf_counter() - start, 3))
+        run.history.append(epoch)
+        if keeper is not None:
+            keeper.save(run)
         if report:
             report(epoch)
-        if best is not None and waited_enough(number, best, phase, recipe.patience):
-            break
-    if best is None:
+    if run.best is None:
         raise EgretError(f"epochs must be at least 1, not {phase.epochs}")
-    network.load_state_dict(weights)
+    network.load_state_dict(run.weights)
     network.eval()
-    return best
+    return run.best
+
+
+def _over(run: Run, phase: Phase, recipe: Recipe) -> bool:
+    """Whether every epoch is done, or no better one is to be waited for."""
+    number = len(run.history)
+    if number >= phase.epochs:
+        return True
+    return run.best is not None and waited_enough(number, run.best, phase, recipe.patience)
+
+
+def _one_epoch(run: Run, objective: Objective, recipe: Recipe, phase: Phase, report: Report | None) -> float:
+    """Train over every batch once; return the mean loss, with pressure."""
+    batches = objective.batches_per_epoch()
+    tick = getattr(report, "batch", None)
+    losses: list[float] = []
+    run.network.train()
+    for batch in objective.epoch(run.rng):
+        progress = run.step / (phase.epochs * batches)
+        for group in run.optimizer.param_groups:
+            group["lr"] = learning_rate_at(phase.learning_rate, progress, recipe.warmup)
+        done = objective.step(run.network, batch)
+        loss = done.loss
+        pressure = pressure_at(phase, progress, recipe.pressure)
+        if done.spikes and pressure:
+            activity = mean_activity(done.spikes, done.lengths)
+            loss = loss + pressure * functional.relu(activity - recipe.activity_target)
+        run.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm)
+        run.optimizer.step()
+        clamp_thresholds(run.network)
+        losses.append(loss.item())
+        run.step += 1
+        if tick:
+            tick(len(losses), batches)
+    return float(np.mean(losses))
+
+
+def _told_history(report: Report | None, run: Run) -> None:
+    resumed = getattr(report, "resumed", None)
+    if resumed:
+        resumed(list(run.history))
 
 
 def train(
@@ -135,12 +164,28 @@ def train(
     model: str = "egru",
     seed: int = 0,
     report: Report | None = None,
+    state: Path | None = None,
 ) -> Checkpoint:
-    """Train a float network for a task and return it as a checkpoint. The test part is not touched."""
+    """Train a float network for a task and return it as a checkpoint. The test part is not touched.
+
+    ``state`` is a file that keeps the training's state from epoch to epoch. If it exists, the training goes
+    on from there, and ends with the same bits as one that never stopped. It is not deleted at the end.
+    """
     torch.manual_seed(seed)
     network = build(model, task.input_size, task.num_classes, recipe)
     phase = Phase(recipe.epochs, recipe.learning_rate, (recipe.ramp_start, recipe.ramp_end))
-    best = fit(network, task, recipe, phase, seed=seed, report=report)
+    keeper = None
+    if state is not None:
+        identity = {
+            "task": task.name,
+            "model": model,
+            "seed": seed,
+            "recipe": json.loads(json.dumps(recipe.as_dict())),
+            "input_size": task.input_size,
+            "num_classes": task.num_classes,
+        }
+        keeper = Keeper(state, identity)
+    best = fit(network, task, recipe, phase, seed=seed, report=report, keeper=keeper)
     return Checkpoint(
         task=task.name,
         model=model,

@@ -121,6 +121,44 @@ def test_the_dense_baseline_learns_by_the_same_loop_and_has_no_activity(small_ta
     assert evaluate_module(made.network(), small_task.test).accuracy > 0.8
 
 
+def test_the_loop_is_the_plain_one_bit_for_bit(small_task, small_recipe):
+    """Shipped networks must reproduce: the same random streams and the same operations in the same order."""
+    recipe, seed = small_recipe.but(epochs=2, ramp_start=0.2, ramp_end=0.6, activity_target=0.01), 3
+    torch.manual_seed(seed)
+    network = Network(3, 8, 2, 1, kernel="dense")
+    rng = np.random.default_rng(seed)
+    augment = Augmentation(small_task, recipe, torch.Generator().manual_seed(seed))
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": 1e-2}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    phase, total = schedules.Phase(2, recipe.learning_rate, (0.2, 0.6)), 2 * batches_per_epoch(96, 16)
+    weights = []
+    for step in range(total):
+        if step % (total // 2) == 0:
+            batches = bucketed(small_task.train, 16, rng)
+        chosen = next(batches)
+        for group in optimizer.param_groups:
+            group["lr"] = schedules.learning_rate_at(recipe.learning_rate, step / total, recipe.warmup)
+        x, lengths = (torch.from_numpy(a) for a in small_task.train.padded(chosen))
+        output = network(augment(x), lengths)
+        labels = torch.from_numpy(small_task.train.y[chosen])
+        loss = torch.nn.functional.cross_entropy(output.logits, labels, label_smoothing=0.05)
+        if pressure := schedules.pressure_at(phase, step / total, recipe.pressure):
+            activity = objective.mean_activity(output.spikes, lengths)
+            loss = loss + pressure * torch.relu(activity - recipe.activity_target)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+        optimizer.step()
+        training.clamp_thresholds(network)
+        if (step + 1) % (total // 2) == 0:
+            weights.append({n: v.clone() for n, v in network.state_dict().items()})
+    made = training.train(small_task, recipe, seed=seed)
+    kept = weights[made.figures["epoch"] - 1]
+    assert all(torch.equal(made.weights[name], kept[name]) for name in kept)
+
+
 def test_the_same_seed_gives_the_same_network_and_another_seed_another(small_task, small_recipe):
     one, two, other = (training.train(small_task, small_recipe, seed=s).weights for s in (7, 7, 8))
     assert all(torch.equal(one[name], two[name]) for name in one)
