@@ -61,6 +61,10 @@ class TensorBoardLog:
                 self.writer.add_scalar(name, value, epoch.number)
         self.writer.flush()
 
+    def close(self) -> None:
+        """Close the log's file."""
+        self.writer.close()
+
 
 class Together:
     """Several reports as one."""
