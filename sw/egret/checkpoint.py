@@ -19,6 +19,7 @@ from egru import Network
 from egru.errors import EgretError
 
 from .baseline import GRUNetwork
+from .paper import PaperNetwork
 from .recipes import Recipe, check_model, recipe
 from .settings import differences
 
@@ -57,9 +58,22 @@ class Checkpoint:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
             raise EgretError(
-                f"weights must fit a {self.model} of {self.recipe.units} units: {error}"
+                f"weights must fit a {self.model} of {self.recipe.label} units: {error}"
             ) from error
         return network.eval()
+
+
+def for_hardware(checkpoint: Checkpoint) -> Network:
+    """Return a checkpoint's network in the form that the hardware has, in evaluation mode.
+
+    Raises EgretError, saying why, where there is none.
+    """
+    network = checkpoint.network()
+    if isinstance(network, PaperNetwork):
+        return network.plain()
+    if not isinstance(network, Network):
+        raise EgretError(f"only a model of kind egru can be quantised, not {checkpoint.model}")
+    return network
 
 
 def command_of(task: str, model: str, seed: int, chosen: Recipe) -> str:
@@ -72,8 +86,14 @@ def command_of(task: str, model: str, seed: int, chosen: Recipe) -> str:
 def build(model: str, input_size: int, num_classes: int, recipe: Recipe) -> nn.Module:
     """Make an untrained network, ``egru`` or ``gru``, from torch's global random state."""
     sizes = (input_size, recipe.units, num_classes, recipe.layers)
+    special = recipe.paper_options()
+    options: dict[str, Any] = {"readout": recipe.readout, "kernel": recipe.kernel, "eps": recipe.eps}
     if check_model(model) == "egru":
-        return Network(*sizes, readout=recipe.readout, kernel=recipe.kernel, eps=recipe.eps)
+        if special or recipe.sizes:
+            return PaperNetwork(input_size, recipe.shape, num_classes, **options, **special)
+        return Network(*sizes, **options)
+    if special or recipe.sizes:
+        raise EgretError(f"model must be egru for a recipe with {', '.join(special) or 'sizes'}, not {model}")
     return GRUNetwork(*sizes, readout=recipe.readout)
 
 

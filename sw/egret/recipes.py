@@ -45,13 +45,25 @@ class Recipe:
     window: int = 100  # steps of a text between two updates; the gradient ends where a window starts
     patience: int = 0  # epochs under full pressure without a better one that end the training; 0 for never
     threads: int = 1  # of PyTorch; the dense kernel's sums may depend on it
+    # What follows makes the network an `egret.paper.PaperNetwork`.
+    sizes: tuple[int, ...] = ()  # units per layer where they differ, instead of units and layers
+    embedding: int = 0  # length of the vectors that stand for tokens; 0 for one-hot inputs
+    tied: bool = False  # whether the readout's weights are the embedding's
+    dropout_input: float = 0.0  # of the first layer's inputs, the same ones in every step of a sequence
+    dropout_between: float = 0.0  # between layers, likewise
+    dropout_output: float = 0.0  # of the readout's inputs, likewise
+    dropconnect: float = 0.0  # of recurrent weights, other ones in every batch
+    zoneout: float = 0.0  # probability that a unit keeps its state in a step
 
     def __post_init__(self) -> None:
         for name in ("units", "layers", "epochs", "batch_size", "window", "threads"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise EgretError(f"{name} must be an integer of at least 1, not {value!r}")
-        for name in ("qat_epochs", "patience"):
+        object.__setattr__(self, "sizes", tuple(self.sizes))  # of JSON comes a list
+        if not all(type(units) is int and units >= 1 for units in self.sizes):
+            raise EgretError(f"sizes must be integers of at least 1, not {self.sizes!r}")
+        for name in ("qat_epochs", "patience", "embedding"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise EgretError(f"{name} must be an integer of at least 0, not {value!r}")
@@ -71,11 +83,32 @@ class Recipe:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise EgretError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
+        for name in ("dropout_input", "dropout_between", "dropout_output", "dropconnect", "zoneout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise EgretError(f"{name} must be at least 0 and below 1, not {getattr(self, name)!r}")
+        if type(self.tied) is not bool:
+            raise EgretError(f"tied must be true or false, not {self.tied!r}")
         check_kernel(self.kernel)
         if self.readout not in READOUTS:
             raise EgretError(f"readout must be one of {', '.join(READOUTS)}, not {self.readout!r}")
         if self.ramp_end < self.ramp_start:
             raise EgretError(f"ramp_end must be at least ramp_start, {self.ramp_start}, not {self.ramp_end}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Units of every layer."""
+        return self.sizes or (self.units,) * self.layers
+
+    @property
+    def label(self) -> str:
+        """The units in few letters: 128, or 1350/1350/750."""
+        return "/".join(map(str, self.sizes)) or str(self.units)
+
+    def paper_options(self) -> dict[str, Any]:
+        """Return what only an `egret.paper.PaperNetwork` has and is not off, by the name of its argument."""
+        names = ("embedding", "tied", "dropout_input", "dropout_between", "dropout_output", "dropconnect")
+        values = {name: getattr(self, name) for name in (*names, "zoneout")}
+        return {name: value for name, value in values.items() if value}
 
     def but(self, **changes: Any) -> Recipe:
         """Return a copy in which every change that is not None is made."""

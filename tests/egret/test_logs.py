@@ -41,7 +41,9 @@ def test_every_batch_is_reported_to_those_that_want_to_know(small_task, small_re
             self.batches.append((done, of))
 
     watch = Watch()
-    training.train(small_task, small_recipe.but(epochs=2), report=Together(watch, CsvLog(tmp_path / "log.csv")))
+    training.train(
+        small_task, small_recipe.but(epochs=2), report=Together(watch, CsvLog(tmp_path / "log.csv"))
+    )
     assert watch.batches == [(i, 6) for i in range(1, 7)] * 2
 
 

@@ -73,7 +73,7 @@ def train(
         notes.print(f"there is no state {state}: training starts from the beginning")
     data = tasks.load(task)
     try:
-        with epochs_shown(f"{task} {model}-{chosen.units} seed {seed}", chosen.epochs) as shown:
+        with epochs_shown(f"{task} {model}-{chosen.label} seed {seed}", chosen.epochs) as shown:
             report = Together(shown, *logs)
             checkpoint = training.train(data, chosen, model=model, seed=seed, report=report, state=state)
     except KeyboardInterrupt:
