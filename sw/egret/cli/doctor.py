@@ -201,12 +201,11 @@ def check_disk() -> Iterator[Finding]:
 
 def check_data() -> Iterator[Finding]:
     """Data sets that are in the cache; others are fetched when they are first used."""
-    from egret.tasks import NAMES, cache_directory, digits, har
+    from egret.tasks import ARCHIVES, cache_directory
 
     folder = cache_directory()
-    archives = {"digits": digits.ARCHIVE, "har": har.ARCHIVE}
-    for name in NAMES:
-        there = name in archives and (folder / archives[name].filename).is_file()
+    for name, archive in ARCHIVES.items():
+        there = (folder / archive.filename).is_file()
         state = f"in {folder}" if there else f"not yet in {folder}"
         remedy = "" if there else "fetched at first use (needs the network once)"
         yield Finding(f"data: {name}", state, good=there, remedy=remedy)

@@ -1,4 +1,4 @@
-"""Tasks with real data: spoken digits and human activity.
+"""Tasks with real data: spoken digits, human activity, and handwritten digits as sequences.
 
 >>> task = load("digits")
 >>> x, lengths = task.test.padded()
@@ -8,15 +8,17 @@ Data is fetched once, checked, and kept in a cache (``$EGRET_CACHE``, else the u
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from egru.errors import EgretError
 
-from . import digits, har
-from .archive import cache_directory
+from . import digits, har, mnist
+from .archive import Archive, cache_directory
 from .task import Normalisation, Sequences, Task, check_split
 
 __all__ = [
+    "ARCHIVES",
     "NAMES",
     "Normalisation",
     "Sequences",
@@ -27,9 +29,25 @@ __all__ = [
     "load",
 ]
 
-_LOADERS: dict[str, Callable[[], Task]] = {"digits": digits.load, "har": har.load}
+_LOADERS: dict[str, Callable[[], Task]] = {
+    "digits": digits.load,
+    "har": har.load,
+    "smnist-row": mnist.load_rows,
+    "smnist": mnist.load_pixels,
+    "psmnist": mnist.load_permuted,
+}
 
 NAMES = tuple(_LOADERS)
+
+ARCHIVES: Mapping[str, Archive] = MappingProxyType(
+    {
+        "digits": digits.ARCHIVE,
+        "har": har.ARCHIVE,
+        "smnist-row": mnist.ARCHIVE,
+        "smnist": mnist.ARCHIVE,
+        "psmnist": mnist.ARCHIVE,
+    }
+)  #: where each task's data comes from
 
 
 def check_name(name: str) -> str:
