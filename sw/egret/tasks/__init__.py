@@ -1,4 +1,4 @@
-"""Tasks with real data: spoken digits, human activity, and handwritten digits as sequences.
+"""Tasks with real data: spoken digits, human activity, exercises, and handwritten digits as sequences.
 
 >>> task = load("digits")
 >>> x, lengths = task.test.padded()
@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from egru.errors import EgretError
 
-from . import digits, har, mnist
+from . import digits, gestures, har, mnist
 from .archive import Archive, cache_directory
 from .task import Normalisation, Sequences, Task, check_split
 
@@ -32,6 +32,7 @@ __all__ = [
 _LOADERS: dict[str, Callable[[], Task]] = {
     "digits": digits.load,
     "har": har.load,
+    "gestures": gestures.load,
     "smnist-row": mnist.load_rows,
     "smnist": mnist.load_pixels,
     "psmnist": mnist.load_permuted,
@@ -43,6 +44,7 @@ ARCHIVES: Mapping[str, Archive] = MappingProxyType(
     {
         "digits": digits.ARCHIVE,
         "har": har.ARCHIVE,
+        "gestures": gestures.ARCHIVE,
         "smnist-row": mnist.ARCHIVE,
         "smnist": mnist.ARCHIVE,
         "psmnist": mnist.ARCHIVE,
