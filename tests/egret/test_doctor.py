@@ -137,9 +137,9 @@ def test_data_that_is_not_cached_is_told_but_does_no_harm(monkeypatch, tmp_path)
     monkeypatch.setenv("EGRET_CACHE", str(tmp_path))
     only(doctor.check_data, monkeypatch)
     assert main(["doctor"]) == 0
-    from egret.tasks import NAMES, digits
+    from egret.tasks import ARCHIVES, digits
 
-    assert {f.name: f.good for f in doctor.check_data()} == {f"data: {name}": False for name in NAMES}
+    assert {f.name: f.good for f in doctor.check_data()} == {f"data: {name}": False for name in ARCHIVES}
 
     (tmp_path / digits.ARCHIVE.filename).touch()
     assert found(doctor.check_data, "data: digits").good
