@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from egru.errors import EgretError
 
-from . import digits, gestures, har, mnist, treebank
+from . import digits, dvs, gestures, har, mnist, treebank
 from .archive import Archive, cache_directory
 from .task import Normalisation, Sequences, Task, check_split
 from .text import Text
@@ -44,6 +44,7 @@ _LOADERS: dict[str, Callable[[], Task]] = {
     "smnist-row": mnist.load_rows,
     "smnist": mnist.load_pixels,
     "psmnist": mnist.load_permuted,
+    "dvs-gesture": dvs.load,
 }
 
 _TEXT_LOADERS: dict[str, Callable[[], Text]] = {
@@ -65,7 +66,7 @@ ARCHIVES: Mapping[str, Archive] = MappingProxyType(
         "ptb-char": treebank.ARCHIVE,
         "ptb-word": treebank.ARCHIVE,
     }
-)  #: where each task's data comes from
+)  #: where each task's data comes from; that of dvs-gesture is fetched by tonic
 
 
 def is_text(name: str) -> bool:
