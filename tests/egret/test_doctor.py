@@ -89,6 +89,14 @@ def test_a_missing_package_for_developers_is_told_but_does_no_harm(monkeypatch, 
     assert "not installed" in capsys.readouterr().out
 
 
+def test_a_missing_package_of_one_task_is_told_but_does_no_harm(monkeypatch):
+    monkeypatch.setattr(metadata, "requires", lambda _name: ["tonic>=1.7; extra == 'dvs'"])
+    monkeypatch.setattr(metadata, "version", version_without("tonic"))
+    (finding,) = doctor.check_packages()
+    assert (finding.good, finding.fatal) == (False, False)
+    assert finding.remedy == "for dvs-gesture: pip install 'egret-hdl[dvs]'"
+
+
 def test_an_untested_version_is_told_but_does_no_harm(monkeypatch):
     monkeypatch.setattr(doctor, "pinned_versions", lambda: {"numpy": "0.0.1"})
     finding = found(doctor.check_packages, "numpy")
