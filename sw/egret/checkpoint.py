@@ -20,7 +20,7 @@ from egru.errors import EgretError
 
 from .baseline import GRUNetwork
 from .paper import PaperNetwork
-from .recipes import Recipe, check_model, recipe
+from .recipes import Recipe, check_model, nearest
 from .settings import differences
 
 FORMAT = "egret-checkpoint"
@@ -78,8 +78,9 @@ def for_hardware(checkpoint: Checkpoint) -> Network:
 
 def command_of(task: str, model: str, seed: int, chosen: Recipe) -> str:
     """Return the command that trains a network so."""
-    changes = differences(chosen, recipe(task), ("units", "layers", "epochs"))
-    words = ["egret", "train", task, "--seed", str(seed), *changes]
+    book, base = nearest(chosen, task)
+    words = ["egret", "train", task, *([] if book == "default" else ["--recipe", book]), "--seed", str(seed)]
+    words += differences(chosen, base, ("units", "layers", "epochs"))
     return shlex.join(words if model == "egru" else [*words, "--model", model])
 
 

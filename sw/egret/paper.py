@@ -19,8 +19,6 @@ from egru.errors import EgretError
 from egru.functional import LayerOutput, egru_layer
 from egru.network import read_out
 
-EMBEDDING_RANGE = 0.1  #: embeddings start uniform within this range to either side of zero
-
 
 class PaperOutput(NamedTuple):
     """What a network computed; as `egru.NetworkOutput`, but for the state."""
@@ -101,7 +99,7 @@ class PaperNetwork(nn.Module):
         self.layers = nn.ModuleList(EGRU(i, n, **options) for i, n in zip(inputs, sizes, strict=True))
         self.readout = nn.Linear(sizes[-1], num_classes)
         if self.embedding is not None:
-            nn.init.uniform_(self.embedding.weight, -EMBEDDING_RANGE, EMBEDDING_RANGE)
+            nn.init.normal_(self.embedding.weight, std=embedding**-0.5)
             if tied:
                 self.readout.weight = self.embedding.weight
                 nn.init.zeros_(self.readout.bias)
@@ -110,7 +108,11 @@ class PaperNetwork(nn.Module):
         self, x: Tensor, lengths: Tensor | None = None, state: Sequence[State] | None = None
     ) -> PaperOutput:
         """Run x (T x B x I, or tokens T x B) from ``state`` (zeros if None)."""
-        values = x if self.embedding is None else self.embedding(x)
+        if self.embedding is None:
+            values = x
+        else:
+            # Inputs of deviation 1, so that units fire from the start, though tied weights must be small.
+            values = self.embedding(x) * self.embedding.embedding_dim**0.5
         lengths = check_lengths(lengths, values)
         outputs: list[LayerOutput] = []
         for k, layer in enumerate(self._stack()):

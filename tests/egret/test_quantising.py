@@ -10,6 +10,7 @@ from egret.checkpoint import save_checkpoint
 from egret.evaluation import check_normalisation, evaluate_image
 from egret.modules import evaluate_module
 from egret.quantisation import check_bits, post_training, quantise
+from egret.recipes import RECIPES
 from egret.tasks import Sequences
 from egru.errors import EgretError
 from egru.image import load_image, save_image
@@ -17,7 +18,7 @@ from egru.image import load_image, save_image
 
 @pytest.fixture
 def trained(small_task, small_recipe, monkeypatch):
-    monkeypatch.setattr("egret.checkpoint.recipe", lambda _task: small_recipe)
+    monkeypatch.setitem(RECIPES, "small", small_recipe)
     return training.train(small_task, small_recipe, seed=0)
 
 

@@ -138,6 +138,7 @@ def test_texts_and_labelled_sequences_are_told_apart():
     assert [name for name in tasks.NAMES + tasks.TEXT_NAMES if tasks.is_text(name)] == [
         "ptb-char",
         "ptb-word",
+        "wikitext-2",
     ]
     assert tasks.check_text_name("ptb-char") == "ptb-char"
     with pytest.raises(EgretError, match=r"ptb-word is a text, .* choose one of digits, har, "):

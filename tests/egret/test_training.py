@@ -14,8 +14,8 @@ from egret.augmentation import Augmentation, rotations
 from egret.baseline import GRUNetwork
 from egret.batches import batches_per_epoch, bucketed
 from egret.modules import evaluate_module
-from egret.recipes import RECIPES, Recipe, parse_seeds
-from egret.tasks import NAMES, Sequences
+from egret.recipes import PAPER, RECIPES, Recipe, parse_seeds, recipe
+from egret.tasks import NAMES, TEXT_NAMES, Sequences
 from egru import Network
 from egru.errors import EgretError
 
@@ -281,7 +281,7 @@ def test_without_vectors_only_noise_is_added(small_task, small_recipe):
 
 
 def test_every_task_has_a_recipe():
-    assert set(RECIPES) == set(NAMES)
+    assert set(RECIPES) | set(PAPER) == {*NAMES, *TEXT_NAMES}
 
 
 @pytest.mark.parametrize(
@@ -293,6 +293,10 @@ def test_every_task_has_a_recipe():
         ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be"),
         ({"noise": -0.1}, "noise must be"),
+        ({"eps": 0.0}, "eps must be a finite number above 0"),
+        ({"patience": -1}, "patience must be an integer of at least 0"),
+        ({"sizes": (8, 0)}, "sizes must be integers of at least 1"),
+        ({"zoneout": 1.0}, "zoneout must be at least 0 and below 1, not 1.0"),
         ({"activity_target": 1.5}, r"activity_target must lie in 0\.\.1"),
         ({"ramp_start": 0.9, "ramp_end": 0.5}, "ramp_end must be at least ramp_start"),
     ],
@@ -300,6 +304,17 @@ def test_every_task_has_a_recipe():
 def test_a_recipe_out_of_range_is_refused(change, message):
     with pytest.raises(EgretError, match=message):
         Recipe(**change)
+
+
+def test_a_recipe_that_a_book_lacks_is_refused_with_a_hint():
+    assert recipe("smnist", "paper").units == 590
+    for task, book, message in (
+        ("digits", "paper", "task digits has no paper recipe: choose --recipe default"),
+        ("wikitext-2", "default", "task wikitext-2 has no default recipe: choose --recipe paper"),
+        ("digits", "best", "recipe must be one of default, paper, not 'best'"),
+    ):
+        with pytest.raises(EgretError, match=message):
+            recipe(task, book)
 
 
 def test_seeds_are_read_from_a_list():
@@ -332,6 +347,8 @@ def test_the_command_of_a_checkpoint_names_what_differs_from_the_recipe(saved):
     made = dataclasses.replace(saved[0], task="digits", recipe=RECIPES["digits"].but(epochs=7), seed=4)
     assert made.command == "egret train digits --seed 4 --epochs 7"
     assert dataclasses.replace(made, model="gru").command.endswith(" --model gru")
+    paper = dataclasses.replace(made, task="smnist", recipe=PAPER["smnist"].but(threads=2))
+    assert paper.command == "egret train smnist --recipe paper --seed 4 --set threads=2"
 
 
 def rewrite(path, change) -> None:

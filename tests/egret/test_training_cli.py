@@ -120,7 +120,11 @@ def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsy
     ("arguments", "message"),
     [
         (["train", "mnist"], "task must be one of digits, har, "),
-        (["train", "ptb-char"], "task ptb-char is a text, and labelled sequences are needed here"),
+        (["seeds", "ptb-char"], "task ptb-char is a text, and labelled sequences are needed here"),
+        (["train", "wikitext-2", "--recipe", "paper"], "wikitext-2 needs --data, the directory with wiki."),
+        (["train", "wikitext-2"], "task wikitext-2 has no default recipe: choose --recipe paper"),
+        (["train", "digits", "--recipe", "best"], "recipe must be one of default, paper, not 'best'"),
+        (["train", "digits", "--data", "x"], "--data is for texts that are not fetched, not for digits"),
         (["train", "digits", "--units", "0"], "units must be an integer of at least 1, not 0"),
         (["train", "digits", "--epochs", "-1"], "epochs must be an integer of at least 1, not -1"),
         (["train", "digits", "--seed", "-1"], "seed must be at least 0"),

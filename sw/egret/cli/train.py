@@ -26,6 +26,12 @@ def train(
         list[str] | None,
         typer.Option("--set", help="name=value of the recipe (sw/egret/recipes.py); may be repeated."),
     ] = None,
+    book: Annotated[
+        str, typer.Option("--recipe", help="default, or paper for the paper's configuration.")
+    ] = "default",
+    data: Annotated[
+        Path | None, typer.Option(help="Directory of the data; for wikitext-2, which is not fetched.")
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Checkpoint; by default TASK-MODEL-SEED.safetensors."),
@@ -48,7 +54,10 @@ def train(
     from egret.settings import changed
     from egru.errors import EgretError
 
-    base = recipe(tasks.check_name(task))
+    text = tasks.is_text(task)
+    base = recipe(task, book)
+    if data is not None and not text:
+        raise EgretError(f"--data is for texts that are not fetched, not for {task}")
     chosen = changed(base, settings or (), units=units, layers=layers, epochs=epochs)
     check_model(model)
     check_seed(seed)
@@ -71,14 +80,17 @@ def train(
     notes = Console(stderr=True, soft_wrap=True, highlight=False)
     if resume and not state.exists():
         notes.print(f"there is no state {state}: training starts from the beginning")
-    data = tasks.load(task)
+    content = tasks.load_text(task, data) if text else tasks.load(task)
     try:
         with epochs_shown(f"{task} {model}-{chosen.label} seed {seed}", chosen.epochs) as shown:
             report = Together(shown, *logs)
-            checkpoint = training.train(data, chosen, model=model, seed=seed, report=report, state=state)
+            checkpoint = training.train(content, chosen, model=model, seed=seed, report=report, state=state)
     except KeyboardInterrupt:
         if state.exists():
-            again = shlex.join(["-o", str(path), *(["--log-csv", str(log_csv)] if log_csv else [])])
+            words = ["-o", str(path)]
+            for option, value in (("--data", data), ("--log-csv", log_csv), ("--tensorboard", tensorboard)):
+                words += [option, str(value)] if value else []
+            again = shlex.join(words)
             command = f"{command_of(task, model, seed, chosen)} {again} --resume"
             notes.print(f"egret: interrupted; to go on after the last whole epoch: {command}")
         else:

@@ -11,11 +11,12 @@ Data is fetched once, checked, and kept in a cache (``$EGRET_CACHE``, else the u
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from egru.errors import EgretError
 
-from . import digits, dvs, gestures, har, mnist, treebank
+from . import digits, dvs, gestures, har, mnist, treebank, wikitext
 from .archive import Archive, cache_directory
 from .task import Normalisation, Sequences, Task, check_split
 from .text import Text
@@ -52,8 +53,11 @@ _TEXT_LOADERS: dict[str, Callable[[], Text]] = {
     "ptb-word": treebank.load_words,
 }
 
+#: Texts that are not fetched: they are read from a directory of the user's.
+_LOCAL_TEXT_LOADERS: dict[str, Callable[[Path | None], Text]] = {"wikitext-2": wikitext.load}
+
 NAMES = tuple(_LOADERS)  #: the tasks with labelled sequences
-TEXT_NAMES = tuple(_TEXT_LOADERS)  #: the tasks with texts
+TEXT_NAMES = (*_TEXT_LOADERS, *_LOCAL_TEXT_LOADERS)  #: the tasks with texts
 
 ARCHIVES: Mapping[str, Archive] = MappingProxyType(
     {
@@ -101,6 +105,13 @@ def load(name: str) -> Task:
     return _LOADERS[check_name(name)]()
 
 
-def load_text(name: str) -> Text:
-    """Load a text, under the same conditions as :func:`load`."""
+def load_text(name: str, directory: Path | None = None) -> Text:
+    """Load a text, under the same conditions as :func:`load`; ``wikitext-2`` from ``directory``.
+
+    Raises EgretError for a directory that the text is not read from, too.
+    """
+    if check_text_name(name) in _LOCAL_TEXT_LOADERS:
+        return _LOCAL_TEXT_LOADERS[name](directory)
+    if directory is not None:
+        raise EgretError(f"a directory must not be given for {name}: its data is fetched")
     return _TEXT_LOADERS[check_text_name(name)]()
