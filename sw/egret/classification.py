@@ -16,6 +16,7 @@ from .objective import Objective, Step
 from .recipes import Recipe
 from .selection import ACCURACY
 from .tasks import Task
+from .team import ALONE, Team
 
 
 class Classification(Objective):
@@ -23,10 +24,11 @@ class Classification(Objective):
 
     measure = ACCURACY
 
-    def __init__(self, task: Task, recipe: Recipe, seed: int) -> None:
+    def __init__(self, task: Task, recipe: Recipe, seed: int, team: Team = ALONE) -> None:
         self.task = task
         self.recipe = recipe
-        self.generators = {"augmentation": torch.Generator().manual_seed(seed)}
+        self.team = team
+        self.generators = {"augmentation": torch.Generator().manual_seed(team.seed(seed))}
         self.augment = Augmentation(task, recipe, self.generators["augmentation"])
 
     def batches_per_epoch(self) -> int:
@@ -38,14 +40,20 @@ class Classification(Objective):
         return bucketed(self.task.train, self.recipe.batch_size, rng)
 
     def step(self, network: nn.Module, batch: np.ndarray) -> Step:
-        """Classify varied copies of the batch's sequences."""
+        """Classify varied copies of the batch's sequences; of a team's process, of its share of them."""
+        own = batch[self.team.rank :: self.team.size]
+        weight = len(own) * self.team.size / len(batch)
+        batch = (
+            own if len(own) else batch[:1]
+        )  # a process left without a sequence runs one that counts nothing
         x, lengths = (torch.from_numpy(a) for a in self.task.train.padded(batch))
-        output = network(self.augment(x), lengths)
-        labels = torch.from_numpy(self.task.train.y[batch])
+        lengths = lengths.to(self.team.device)
+        output = network(self.augment(x).to(self.team.device), lengths)
+        labels = torch.from_numpy(self.task.train.y[batch]).to(self.team.device)
         loss = functional.cross_entropy(
             output.logits.float(), labels, label_smoothing=self.recipe.label_smoothing
         )
-        return Step(loss, list(getattr(output, "spikes", ()) or ()), lengths)
+        return Step(loss, list(getattr(output, "spikes", ()) or ()), lengths, weight)
 
     def judge(self, network: nn.Module) -> tuple[float, float | None]:
         """Return accuracy and activity on the validation part."""

@@ -21,6 +21,7 @@ from egru.errors import EgretError
 from .objective import Objective, Step
 from .recipes import Recipe
 from .selection import BITS_PER_CHARACTER, PERPLEXITY
+from .team import ALONE, Team
 
 COLUMNS = 32  #: that evaluation reads side by side; each begins with a silent network
 
@@ -125,7 +126,8 @@ def evaluate_text(
     end to end. What does not fill a row of columns, fewer than ``batch`` tokens, is left out.
     """
     batch = max(1, min(batch, len(text.part(part)) // 2))
-    columns = torch.from_numpy(np.ascontiguousarray(text.columns(part, batch), dtype=np.int64))
+    device = next(network.parameters()).device
+    columns = torch.from_numpy(np.ascontiguousarray(text.columns(part, batch), dtype=np.int64)).to(device)
     training = network.training
     network.eval()
     nats, fired, state = 0.0, [], None
@@ -141,9 +143,13 @@ def evaluate_text(
 
 
 class LanguageModelling(Objective):
-    """A stream of tokens; a batch is a window, T+1 x B tokens."""
+    """A stream of tokens; a batch is a window, T+1 x B tokens. Of a team, each process reads its own columns."""
 
-    def __init__(self, text: TextTask, recipe: Recipe) -> None:
+    def __init__(self, text: TextTask, recipe: Recipe, team: Team = ALONE) -> None:
+        if recipe.batch_size % team.size:
+            raise EgretError(
+                f"batch_size must be a multiple of the {team.size} processes, not {recipe.batch_size}"
+            )
         if recipe.readout != "every":
             raise EgretError(f"readout must be every for the text {text.name}, not {recipe.readout}")
         self.text = text
@@ -156,7 +162,8 @@ class LanguageModelling(Objective):
                 f"batch_size must be at most half the {tokens} tokens of {text.name}, not {recipe.batch_size}"
             )
         columns = np.ascontiguousarray(text.columns("train", recipe.batch_size), dtype=np.int64)
-        self.columns = torch.from_numpy(columns)
+        own = recipe.batch_size // team.size
+        self.columns = torch.from_numpy(columns)[:, team.rank * own : (team.rank + 1) * own].to(team.device)
         self.state: Any = None
 
     def batches_per_epoch(self) -> int:
@@ -178,7 +185,7 @@ class LanguageModelling(Objective):
             batch[1:].flatten(),
             label_smoothing=self.recipe.label_smoothing,
         )
-        lengths = torch.full((batch.shape[1],), len(batch) - 1)
+        lengths = torch.full((batch.shape[1],), len(batch) - 1, device=batch.device)
         return Step(loss, list(getattr(output, "spikes", ()) or ()), lengths)
 
     def judge(self, network: nn.Module) -> tuple[float, float | None]:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .selection import Measure
+from .team import ALONE, Team
 
 
 class Step(NamedTuple):
@@ -19,6 +21,7 @@ class Step(NamedTuple):
     loss: Tensor  #: mean over the batch, without any pressure
     spikes: list[Tensor]  #: per layer T x B x H, zero beyond ``lengths``; empty for a network without events
     lengths: Tensor  #: steps of each of the B sequences
+    weight: float = 1.0  #: of this process's share of the batch; the mean over a team is 1
 
 
 class Objective(ABC):
@@ -43,6 +46,25 @@ class Objective(ABC):
     @abstractmethod
     def judge(self, network: nn.Module) -> tuple[float, float | None]:
         """Return value and activity (None without events) on the validation part, in evaluation mode."""
+
+
+def whole_loss(step: Step, pressure: float, target: float, team: Team = ALONE) -> Tensor:
+    """Return the loss with activity pressure, ``pressure * max(0, activity - target)``.
+
+    In a team the mean of all processes' losses, and of their gradients, is that of the whole batch.
+    """
+    loss = step.loss if team.size == 1 else step.loss * step.weight
+    if not (step.spikes and pressure):
+        return loss
+    activity = mean_activity(step.spikes, step.lengths)
+    if team.size == 1:
+        return loss + pressure * functional.relu(activity - target)
+    # An activity counts by its steps, and whether there is any pressure is decided by that of the whole batch.
+    counted = step.lengths.sum() if step.weight else step.lengths.sum() * 0
+    steps = team.total(counted)
+    activity = activity * counted * team.size / steps
+    above = team.total(activity) / team.size > target
+    return loss + pressure * above * (activity - target)
 
 
 def mean_activity(spikes: list[Tensor], lengths: Tensor) -> Tensor:

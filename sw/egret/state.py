@@ -44,6 +44,8 @@ class Run:
     def generator_states(self) -> dict[str, Tensor]:
         """Return the states of torch's generators by name."""
         states = {name: generator.get_state() for name, generator in self.generators.items()}
+        if next(self.network.parameters()).device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state()
         return {"torch": torch.get_rng_state(), **states}
 
 
@@ -112,6 +114,8 @@ class Keeper:
                 state = tensors[f"generator/{name}/{self.team.rank}"]
                 if name == "torch":
                     torch.set_rng_state(state)
+                elif name == "cuda":
+                    torch.cuda.set_rng_state(state)
                 else:
                     run.generators[name].set_state(state)
             run.rng.bit_generator.state = header["numpy"]
@@ -121,11 +125,6 @@ class Keeper:
         except (KeyError, TypeError, ValueError, RuntimeError, StopIteration) as error:
             raise EgretError(f"training state {self.path} must be complete: {error}") from error
         return True
-
-    def discard(self) -> None:
-        """Delete the state, for a run that is done."""
-        if self.team.rank == 0:
-            self.path.unlink(missing_ok=True)
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:

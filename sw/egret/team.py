@@ -8,12 +8,19 @@ import torch
 from torch import Tensor, nn
 
 
+_SEED_STEP = 0x9E37_79B9_7F4A_7C15  # odd: the seeds of all ranks differ, and are far from their neighbours
+
+
 class Team:
     """One process alone. `egret.distributed` has the team of several."""
 
     rank = 0  #: this process
     size = 1  #: of how many
     device = torch.device("cpu")
+
+    def seed(self, seed: int) -> int:
+        """Return this process's own seed; the first one's is ``seed`` itself."""
+        return (seed + self.rank * _SEED_STEP) % 2**64
 
     def wrapped(self, network: nn.Module) -> nn.Module:
         """Return what to call instead of ``network``, so that gradients become those of the whole team."""

@@ -19,19 +19,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from egru.errors import EgretError
 
 from .checkpoint import Checkpoint, build
 from .classification import Classification
 from .language import LanguageModelling, TextTask
-from .objective import Objective, mean_activity
+from .objective import Objective, whole_loss
 from .recipes import Recipe
 from .schedules import Phase, learning_rate_at, pressure_at
 from .selection import Epoch, better, waited_enough
 from .state import Keeper, Run
 from .tasks import Task
+from .team import ALONE, Team
 
 __all__ = ["Epoch", "Phase", "Report", "fit", "objective_of", "train"]
 
@@ -54,15 +54,15 @@ def clamp_thresholds(network: nn.Module) -> None:
                 value.clamp_(2.0**-8, 1.0)
 
 
-def objective_of(task: Task | TextTask, recipe: Recipe, seed: int) -> Objective:
+def objective_of(task: Task | TextTask, recipe: Recipe, seed: int, team: Team = ALONE) -> Objective:
     """Return the objective that a task is trained by."""
     if isinstance(task, Task):
-        return Classification(task, recipe, seed)
-    return LanguageModelling(task, recipe)
+        return Classification(task, recipe, seed, team)
+    return LanguageModelling(task, recipe, team)
 
 
-def _judged(network: nn.Module, objective: Objective, number: int, loss: float) -> Epoch:
-    value, activity = objective.judge(network)
+def _judged(network: nn.Module, objective: Objective, number: int, loss: float, team: Team) -> Epoch:
+    value, activity = team.shared(objective.judge(network) if team.rank == 0 else None)
     return Epoch(number, loss, value, activity, kept=False, measure=objective.measure)
 
 
@@ -75,29 +75,33 @@ def fit(
     seed: int,
     report: Report | None = None,
     keeper: Keeper | None = None,
+    team: Team = ALONE,
 ) -> Epoch:
     """Train ``network`` in place, and leave it with the weights of the best epoch, which is returned.
 
     With ``keeper`` the training goes on from the state that it has, if any, and leaves its state there after
-    every epoch, before that is reported. Raises EgretError if the loss stops being a finite number.
+    every epoch, before that is reported. With a ``team`` every process calls this with its own copy of the
+    network. Raises EgretError if the loss stops being a finite number.
     """
-    objective = objective_of(task, recipe, seed)
+    objective = objective_of(task, recipe, seed, team)
+    network.to(team.device)
+    called = team.wrapped(network)
     optimizer = torch.optim.AdamW(_groups(network, recipe.weight_decay), lr=phase.learning_rate)
     run = Run(network, optimizer, np.random.default_rng(seed), objective.generators)
     if keeper is not None and keeper.restore(run):
         _told_history(report, run)
     elif phase.start_counts:
-        run.best = replace(_judged(network, objective, 0, math.nan), kept=True)
+        run.best = replace(_judged(network, objective, 0, math.nan, team), kept=True)
         run.weights = copy.deepcopy(network.state_dict())
     while not _over(run, phase, recipe):
         number = len(run.history) + 1
         start = time.perf_counter()
-        mean_loss = _one_epoch(run, objective, recipe, phase, report)
+        mean_loss = _one_epoch(run, called, objective, recipe, phase, report, team)
         if not math.isfinite(mean_loss):
             raise EgretError(
                 f"training diverged in epoch {number}: the learning rate must be below {phase.learning_rate}"
             )
-        epoch = _judged(network, objective, number, mean_loss)
+        epoch = _judged(network, objective, number, mean_loss, team)
         if better(epoch, run.best, recipe.activity_limit):
             epoch = replace(epoch, kept=True)
             # deepcopy, for a quantised network has formats among its tensors
@@ -123,7 +127,15 @@ def _over(run: Run, phase: Phase, recipe: Recipe) -> bool:
     return run.best is not None and waited_enough(number, run.best, phase, recipe.patience)
 
 
-def _one_epoch(run: Run, objective: Objective, recipe: Recipe, phase: Phase, report: Report | None) -> float:
+def _one_epoch(
+    run: Run,
+    called: nn.Module,
+    objective: Objective,
+    recipe: Recipe,
+    phase: Phase,
+    report: Report | None,
+    team: Team,
+) -> float:
     """Train over every batch once; return the mean loss, with pressure."""
     batches = objective.batches_per_epoch()
     tick = getattr(report, "batch", None)
@@ -133,14 +145,11 @@ def _one_epoch(run: Run, objective: Objective, recipe: Recipe, phase: Phase, rep
         progress = run.step / (phase.epochs * batches)
         for group in run.optimizer.param_groups:
             group["lr"] = learning_rate_at(phase.learning_rate, progress, recipe.warmup)
-        done = objective.step(run.network, batch)
-        loss = done.loss
+        done = objective.step(called, batch)
         pressure = pressure_at(phase, progress, recipe.pressure)
-        if done.spikes and pressure:
-            activity = mean_activity(done.spikes, done.lengths)
-            loss = loss + pressure * functional.relu(activity - recipe.activity_target)
+        loss = whole_loss(done, pressure, recipe.activity_target, team)
         run.optimizer.zero_grad()
-        loss.backward()
+        team.backward(loss)
         nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm)
         run.optimizer.step()
         clamp_thresholds(run.network)
@@ -148,7 +157,8 @@ def _one_epoch(run: Run, objective: Objective, recipe: Recipe, phase: Phase, rep
         run.step += 1
         if tick:
             tick(len(losses), batches)
-    return float(np.mean(losses))
+    mean = float(np.mean(losses))
+    return mean if team.size == 1 else float(team.total(torch.tensor(mean, device=team.device))) / team.size
 
 
 def _told_history(report: Report | None, run: Run) -> None:
@@ -165,6 +175,7 @@ def train(
     seed: int = 0,
     report: Report | None = None,
     state: Path | None = None,
+    team: Team = ALONE,
 ) -> Checkpoint:
     """Train a float network for a task and return it as a checkpoint. The test part is not touched.
 
@@ -173,6 +184,8 @@ def train(
     """
     torch.manual_seed(seed)
     network = build(model, task.input_size, task.num_classes, recipe)
+    if team.size > 1:
+        torch.manual_seed(team.seed(seed))  # for dropouts, which must differ
     phase = Phase(recipe.epochs, recipe.learning_rate, (recipe.ramp_start, recipe.ramp_end))
     keeper = None
     if state is not None:
@@ -183,9 +196,10 @@ def train(
             "recipe": json.loads(json.dumps(recipe.as_dict())),
             "input_size": task.input_size,
             "num_classes": task.num_classes,
+            "processes": team.size,
         }
-        keeper = Keeper(state, identity)
-    best = fit(network, task, recipe, phase, seed=seed, report=report, keeper=keeper)
+        keeper = Keeper(state, identity, team)
+    best = fit(network, task, recipe, phase, seed=seed, report=report, keeper=keeper, team=team)
     return Checkpoint(
         task=task.name,
         model=model,
@@ -193,6 +207,6 @@ def train(
         recipe=recipe,
         input_size=task.input_size,
         num_classes=task.num_classes,
-        weights={name: value.detach().clone() for name, value in network.state_dict().items()},
+        weights={name: value.detach().cpu().clone() for name, value in network.state_dict().items()},
         figures=best.figures(),
     )

@@ -36,6 +36,7 @@ def train(
         Path | None,
         typer.Option("--output", "-o", help="Checkpoint; by default TASK-MODEL-SEED.safetensors."),
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     log_csv: Annotated[
         Path | None, typer.Option(help="Figures of every epoch; by default the checkpoint's name, .csv.")
@@ -62,7 +63,7 @@ def train(
     check_model(model)
     check_seed(seed)
     need_torch(chosen.threads)
-    from egret import training
+    from egret import distributed, training
     from egret.checkpoint import check_directory, check_writable, command_of, save_checkpoint
     from egret.logs import CsvLog, TensorBoardLog, Together
     from egret.selection import told
@@ -74,28 +75,37 @@ def train(
         raise EgretError(
             f"{state} is the state of an interrupted run: go on with --resume, or delete it to start again"
         )
-    logs: list[Report] = [CsvLog(check_writable(log_csv or path.with_suffix(".csv")))]
-    if tensorboard is not None:
-        logs.append(TensorBoardLog(check_directory(tensorboard)))
-    notes = Console(stderr=True, soft_wrap=True, highlight=False)
+    team = distributed.team(device)
+    logs: list[Report] = []
+    if team.rank == 0:
+        logs.append(CsvLog(check_writable(log_csv or path.with_suffix(".csv"))))
+        if tensorboard is not None:
+            logs.append(TensorBoardLog(check_directory(tensorboard)))
+    notes = Console(stderr=True, soft_wrap=True, highlight=False, quiet=team.rank > 0)
     if resume and not state.exists():
         notes.print(f"there is no state {state}: training starts from the beginning")
-    content = tasks.load_text(task, data) if text else tasks.load(task)
+    for turn in (team.rank == 0, team.rank > 0):  # the first process fetches the data for all
+        if turn:
+            content = tasks.load_text(task, data) if text else tasks.load(task)
+        team.shared(None)
     try:
         with epochs_shown(f"{task} {model}-{chosen.label} seed {seed}", chosen.epochs) as shown:
-            report = Together(shown, *logs)
-            checkpoint = training.train(content, chosen, model=model, seed=seed, report=report, state=state)
+            report = Together(shown, *logs) if team.rank == 0 else None
+            checkpoint = training.train(
+                content, chosen, model=model, seed=seed, report=report, state=state, team=team
+            )
     except KeyboardInterrupt:
         if state.exists():
             words = ["-o", str(path)]
             for option, value in (("--data", data), ("--log-csv", log_csv), ("--tensorboard", tensorboard)):
                 words += [option, str(value)] if value else []
-            again = shlex.join(words)
-            command = f"{command_of(task, model, seed, chosen)} {again} --resume"
-            notes.print(f"egret: interrupted; to go on after the last whole epoch: {command}")
+            again = f"{command_of(task, model, seed, chosen)} {shlex.join(words)} --resume"
+            notes.print(f"egret: interrupted; to go on after the last whole epoch: {again}")
         else:
             notes.print("egret: interrupted before the first epoch was done: there is nothing to resume")
         raise typer.Exit(130) from None
+    if team.rank > 0:
+        return
     save_checkpoint(checkpoint, path)
     state.unlink(missing_ok=True)
     line = f"epoch {checkpoint.figures['epoch']}: {told(checkpoint.figures)}; wrote {path}"
