@@ -30,7 +30,7 @@ class FabricTeam(Team):
             ) from None
         local = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // local
-        self.fabric = Fabric(accelerator=device, devices=local, num_nodes=nodes, strategy="ddp")
+        self.fabric: Any = Fabric(accelerator=device, devices=local, num_nodes=nodes, strategy="ddp")
         self.fabric.launch()
         self.rank = self.fabric.global_rank
         self.size = self.fabric.world_size
@@ -46,11 +46,11 @@ class FabricTeam(Team):
 
     def total(self, value: Tensor) -> Tensor:
         """Return the sum of a value over the team, without a gradient."""
-        return self.fabric.all_reduce(value.detach().clone(), reduce_op="sum")  # type: ignore[return-value]
+        return self.fabric.all_reduce(value.detach().clone(), reduce_op="sum")
 
     def gathered(self, value: Tensor) -> list[Tensor]:
         """Return the values of all processes, by rank."""
-        return list(self.fabric.all_gather(value.unsqueeze(0)).flatten(0, 1))  # type: ignore[union-attr]
+        return list(self.fabric.all_gather(value.unsqueeze(0)).flatten(0, 1))
 
     def shared(self, value: Any) -> Any:
         """Return the value that the first process has; all wait for one another."""

@@ -143,7 +143,7 @@ def evaluate_text(
 
 
 class LanguageModelling(Objective):
-    """A stream of tokens; a batch is a window, T+1 x B tokens. Of a team, each process reads its own columns."""
+    """A stream of tokens; a batch is a window, T+1 x B tokens. A process of a team reads its own columns."""
 
     def __init__(self, text: TextTask, recipe: Recipe, team: Team = ALONE) -> None:
         if recipe.batch_size % team.size:

@@ -59,7 +59,7 @@ def whole_loss(step: Step, pressure: float, target: float, team: Team = ALONE) -
     activity = mean_activity(step.spikes, step.lengths)
     if team.size == 1:
         return loss + pressure * functional.relu(activity - target)
-    # An activity counts by its steps, and whether there is any pressure is decided by that of the whole batch.
+    # An activity counts by its steps; whether there is any pressure, that of the whole batch decides.
     counted = step.lengths.sum() if step.weight else step.lengths.sum() * 0
     steps = team.total(counted)
     activity = activity * counted * team.size / steps

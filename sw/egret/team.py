@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 _SEED_STEP = 0x9E37_79B9_7F4A_7C15  # odd: the seeds of all ranks differ, and are far from their neighbours
 
 
