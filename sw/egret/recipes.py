@@ -98,7 +98,7 @@ RECIPES = {
 def recipe(task: str) -> Recipe:
     """Return the recipe of a task; raises EgretError if there is none."""
     if task not in RECIPES:
-        raise EgretError(f"task must be one of {', '.join(RECIPES)}, not {task!r}")
+        raise EgretError(f"task must be one that has a recipe, {', '.join(RECIPES)}, not {task!r}")
     return RECIPES[task]
 
 

@@ -12,7 +12,7 @@ from .progress import epochs_shown, need_torch
 
 
 def seeds(
-    task: Annotated[str, typer.Argument(help="Task: digits or har.")],
+    task: Annotated[str, typer.Argument(help="Task, for example digits or har.")],
     numbers: Annotated[str, typer.Option("--seeds", help="Seeds, with commas between them.")] = "0,1,2",
     bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     units: Annotated[int | None, typer.Option(help="Units per layer; by default the task's recipe.")] = None,

@@ -12,7 +12,7 @@ from .progress import epochs_shown, need_torch
 
 
 def train(
-    task: Annotated[str, typer.Argument(help="Task: digits or har.")],
+    task: Annotated[str, typer.Argument(help="Task, for example digits or har.")],
     seed: Annotated[int, typer.Option(help="Seed of the initial weights, the batches and the noise.")] = 0,
     units: Annotated[int | None, typer.Option(help="Units per layer; by default the task's recipe.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers; by default the task's recipe.")] = None,
