@@ -88,7 +88,8 @@ def build(model: str, input_size: int, num_classes: int, recipe: Recipe) -> nn.M
     """Make an untrained network, ``egru`` or ``gru``, from torch's global random state."""
     sizes = (input_size, recipe.units, num_classes, recipe.layers)
     special = recipe.paper_options()
-    options: dict[str, Any] = {"readout": recipe.readout, "kernel": recipe.kernel, "eps": recipe.eps}
+    names = ("readout", "kernel", "eps", "gamma", "memory")
+    options: dict[str, Any] = {name: getattr(recipe, name) for name in names}
     if check_model(model) == "egru":
         if special or recipe.sizes:
             return PaperNetwork(input_size, recipe.shape, num_classes, **options, **special)

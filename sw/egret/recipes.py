@@ -54,6 +54,9 @@ class Recipe:
     dropout_output: float = 0.0  # of the readout's inputs, likewise
     dropconnect: float = 0.0  # of recurrent weights, other ones in every batch
     zoneout: float = 0.0  # probability that a unit keeps its state in a step
+    # Of the event-based unit and its start.
+    gamma: float = 0.7  # height of the surrogate gradient at the threshold
+    memory: float = 0.0  # steps that units remember at first, see `egru.EGRU`; 0 for biases of zero
 
     def __post_init__(self) -> None:
         for name in ("units", "layers", "epochs", "batch_size", "window", "threads"):
@@ -67,9 +70,11 @@ class Recipe:
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise EgretError(f"{name} must be an integer of at least 0, not {value!r}")
-        for name in ("learning_rate", "qat_learning_rate", "clip_norm", "eps"):
+        for name in ("learning_rate", "qat_learning_rate", "clip_norm", "eps", "gamma"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise EgretError(f"{name} must be a finite number above 0, not {getattr(self, name)!r}")
+        if self.memory and not 2 < self.memory < float("inf"):
+            raise EgretError(f"memory must be 0 or a finite number of steps above 2, not {self.memory!r}")
         for name in ("weight_decay", "noise", "rotation_degrees", "gain", "pressure"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise EgretError(f"{name} must be a finite number of at least 0, not {getattr(self, name)!r}")
@@ -143,6 +148,33 @@ RECIPES = {
         activity_limit=0.10,
         qat_epochs=4,
         qat_learning_rate=3e-4,
+    ),
+    "smnist-row": Recipe(
+        units=256,
+        epochs=30,
+        batch_size=128,
+        learning_rate=3e-3,
+        weight_decay=0.05,
+        noise=0.3,
+        activity_target=0.12,
+        activity_limit=0.15,
+        qat_epochs=3,
+        qat_learning_rate=3e-4,
+        kernel="sparse",
+    ),
+    "ptb-char": Recipe(
+        units=256,
+        epochs=8,
+        batch_size=64,
+        learning_rate=3e-3,
+        noise=0.0,
+        label_smoothing=0.0,
+        activity_target=0.17,
+        activity_limit=0.20,
+        qat_epochs=1,
+        qat_learning_rate=3e-4,
+        kernel="sparse",
+        readout="every",
     ),
 }
 # Starting points, not tuned yet: sizes that two cores can train.
