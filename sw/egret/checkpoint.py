@@ -19,8 +19,9 @@ from egru import Network
 from egru.errors import EgretError
 
 from .baseline import GRUNetwork
+from .books import nearest
 from .paper import PaperNetwork
-from .recipes import Recipe, check_model, nearest
+from .recipes import Recipe, check_model
 from .settings import differences
 
 FORMAT = "egret-checkpoint"

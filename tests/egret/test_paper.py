@@ -8,11 +8,12 @@ import torch
 from small_text import small_text
 
 from egret import training
+from egret.books import PAPER
 from egret.checkpoint import build, for_hardware, load_checkpoint, save_checkpoint
 from egret.language import evaluate_text
 from egret.paper import PaperNetwork, locked_dropout
 from egret.quantisation import post_training
-from egret.recipes import PAPER, RECIPES, Recipe
+from egret.recipes import RECIPES, Recipe
 from egru import Network
 from egru.errors import EgretError
 from egru.functional import Options, egru_layer

@@ -13,8 +13,9 @@ from egret import checkpoint, objective, schedules, selection, training
 from egret.augmentation import Augmentation, rotations
 from egret.baseline import GRUNetwork
 from egret.batches import batches_per_epoch, bucketed
+from egret.books import PAPER, recipe
 from egret.modules import evaluate_module
-from egret.recipes import PAPER, RECIPES, Recipe, parse_seeds, recipe
+from egret.recipes import RECIPES, Recipe, parse_seeds
 from egret.tasks import NAMES, TEXT_NAMES, Sequences
 from egru import Network
 from egru.errors import EgretError

@@ -31,7 +31,8 @@ def seeds(
     The seed to ship is the one whose quantised network is best on the validation part.
     """
     from egret import tasks
-    from egret.recipes import parse_seeds, recipe
+    from egret.books import recipe
+    from egret.recipes import parse_seeds
     from egret.settings import changed
 
     chosen = changed(recipe(tasks.check_name(task)), settings or (), units=units, epochs=epochs)

@@ -51,7 +51,8 @@ def train(
     After every epoch the state of the training is saved beside the checkpoint, until that is written.
     """
     from egret import tasks
-    from egret.recipes import check_model, check_seed, recipe
+    from egret.books import recipe
+    from egret.recipes import check_model, check_seed
     from egret.settings import changed
     from egru.errors import EgretError
 
