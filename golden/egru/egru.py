@@ -49,6 +49,8 @@ class EGRU(nn.Module):
         of silent units are saved) or "auto" (sparse for float32 and float64 on the CPU from 32 units and 8
         steps x sequences on, if there is a C++ compiler). Kernels sum in different orders: results differ by
         rounding, and where that moves a potential over its threshold, by an event. May be set later.
+    zoneout : p within [0, 1): z becomes p + (1 - p) * z, in training and evaluation alike; see `Options`.
+        Computed densely, and not to be quantised.
 
     Attributes
     ----------
@@ -73,6 +75,7 @@ class EGRU(nn.Module):
         batch_first: bool = False,
         theta_mean: float = 0.3,
         kernel: str = "auto",
+        zoneout: float = 0.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -80,7 +83,7 @@ class EGRU(nn.Module):
         self.input_size = positive_integer("input_size", input_size)
         self.hidden_size = positive_integer("hidden_size", hidden_size)
         self.num_layers = positive_integer("num_layers", num_layers)
-        self.options = Options(reset=reset, state_reset=state_reset, gamma=gamma, eps=eps)
+        self.options = Options(reset=reset, state_reset=state_reset, gamma=gamma, eps=eps, zoneout=zoneout)
         if not isinstance(batch_first, bool):
             raise TypeError(f"batch_first must be a bool, not {batch_first!r}")
         self.batch_first = batch_first
@@ -206,10 +209,11 @@ class EGRU(nn.Module):
     def extra_repr(self) -> str:
         """Sizes and options, for print(module)."""
         o = self.options
+        zoneout = f", zoneout={o.zoneout}" if o.zoneout else ""
         return (
             f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, reset={o.reset!r}, "
             f"state_reset={o.state_reset!r}, gamma={o.gamma}, eps={o.eps}, batch_first={self.batch_first}, "
-            f"kernel={self.kernel!r}"
+            f"kernel={self.kernel!r}{zoneout}"
         )
 
 

@@ -95,6 +95,8 @@ def forward_sequence(
             zr_t.add_(torch.addmm(bias_hh[: 2 * units], y_prev, recurrent[:, : 2 * units])).sigmoid_()
             torch.mul(r_t, y_prev, out=gated_t)
             g_t.add_(torch.addmm(bias_hh[2 * units :], gated_t, recurrent[:, 2 * units :])).tanh_()
+        if options.zoneout:
+            z_t.mul_(1.0 - options.zoneout).add_(options.zoneout)
         torch.lerp(g_t, c_prev, z_t, out=c_tilde_t)
         if not threshold_reset:
             c_tilde_t.sub_(y_prev)
@@ -160,9 +162,10 @@ def egru_layer(
 
     With `lengths` (B integers, 1..T) sequence b has only its first lengths[b] steps: beyond them y and o are
     zero, and the state returned is the one after its last step. Shapes are not checked here.
-    `kernel` is "dense", "sparse" or "auto"; another `fire` than the default is always computed densely.
+    `kernel` is "dense", "sparse" or "auto"; another `fire` than the default, or zoneout, is always computed
+    densely.
     Without `spikes` o is not asked for, and may be an empty tensor.
     """
-    if fire is heaviside and is_sparse(kernel, x, parameters.theta.shape[0]):
+    if fire is heaviside and not options.zoneout and is_sparse(kernel, x, parameters.theta.shape[0]):
         return LayerOutput(*sparse_layer(x, c0, y0, parameters, options, lengths=lengths, spikes=spikes))
     return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire))
