@@ -15,7 +15,6 @@ does nothing in evaluation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -64,11 +63,11 @@ def import_evnn(
     inputs = [tensors[p + "kernel"].shape[0] if p + "kernel" in tensors else 0 for p in layers]
     notes: list[str] = []
     used: set[str] = set()
-    for (above, units), (below, size) in pairwise(zip(layers, zip(sizes, inputs, strict=True), strict=True)):
-        if size[1] != units[0]:
+    for k in range(1, len(layers)):
+        if inputs[k] != sizes[k - 1]:
             raise EgretError(
-                f"layer {below.rstrip('.')!r} takes {size[1]} inputs and must take the {units[0]} events of "
-                f"layer {above.rstrip('.')!r}: only plain stacks can be imported"
+                f"layer {layers[k].rstrip('.')!r} takes {inputs[k]} inputs and must take the {sizes[k - 1]} "
+                f"events of layer {layers[k - 1].rstrip('.')!r}: only plain stacks can be imported"
             )
     gamma, eps = (_constant(tensors, layers, name, notes, used) for name in _CONSTANTS)
     readout = find_readout(tensors, sizes[-1], tuple(READOUTS), readout, classes)
@@ -116,7 +115,7 @@ def export_evnn(network: Network) -> dict[str, Tensor]:
             f"reset={options.reset!r} and state_reset={options.state_reset!r}"
         )
     network.egru.clamp_thresholds_()
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for k in range(network.egru.num_layers):
         p = network.egru.layer_parameters(k)
         layer = {
