@@ -22,6 +22,7 @@ from egret.cli import (
     formal,
     fuzz,
     generate,
+    interop,
     mutate,
     plan,
     quantize,
@@ -62,9 +63,11 @@ for _command in (
     bench_fpga.bench_fpga,
     faults.faults,
     bench_train.bench_train,
+    interop.export,
     doctor.doctor,
 ):
     app.command()(_command)
+app.command(name="import")(interop.import_network)
 
 
 def _show_version(wanted: bool) -> None:
