@@ -55,8 +55,8 @@ def load_network(path: Path) -> Network:
         checkpoint = load_checkpoint(path)
         if checkpoint.model != "egru":
             raise EgretError(
-                f"{path} must hold an EGRU, and holds the baseline {checkpoint.model}: `egret import gru` makes "
-                "an EGRU of it"
+                f"{path} must hold an EGRU, and holds the baseline {checkpoint.model}: `egret import gru` "
+                "makes an EGRU of it"
             )
         network = checkpoint.network()
         assert isinstance(network, Network)
