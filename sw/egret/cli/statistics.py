@@ -91,7 +91,7 @@ _PRODUCTS = {
 
 
 def _macs(seen: Statistics) -> Table:
-    table = Table(title="MACs per step, and their share of a dense network's")
+    table = Table(title="MACs per step (share of dense)")
     table.add_column("product")
     works = [layer.work for layer in seen.layers]
     for k in range(len(works)):
