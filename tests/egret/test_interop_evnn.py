@@ -222,6 +222,12 @@ def test_a_damaged_or_missing_file_is_refused(content, message, tmp_path):
         read_state_dict(tmp_path / "x")
 
 
+def test_tensors_of_another_layout_are_refused(tmp_path):
+    torch.save({"a": torch.eye(2).to_sparse()}, tmp_path / "x")
+    with pytest.raises(EgretError, match=r"a of .* must be a plain dense tensor"):
+        read_state_dict(tmp_path / "x")
+
+
 def test_numbers_that_are_not_finite_are_refused(tmp_path):
     torch.save({"a": torch.tensor([1.0, math.nan])}, tmp_path / "x")
     with pytest.raises(EgretError, match=r"a of .* must hold finite numbers only"):
@@ -239,7 +245,17 @@ def change(name, value):
         (
             lambda t: {k: v for k, v in t.items() if not k.endswith(".1.rnn.kernel")},
             {},
-            "layer 'rnn.rnns.1.rnn' takes 0 inputs and must take the 4 events of layer 'rnn.rnns.0.rnn'",
+            "rnn.rnns.1.rnn.kernel must be there, as a matrix of floating point numbers",
+        ),
+        (
+            change("rnn.rnns.0.rnn.recurrent_kernel", torch.tensor(1.0)),
+            {},
+            "recurrent_kernel must be there, as",
+        ),
+        (
+            change("rnn.rnns.1.rnn.kernel", torch.zeros(5, 12)),
+            {},
+            "layer 'rnn.rnns.1.rnn' takes 5 inputs and must take the 4 events of layer 'rnn.rnns.0.rnn'",
         ),
         (change("rnn.rnns.0.rnn.thr", torch.zeros(3)), {}, r"thr must be of shape \(4,\), not \(3,\)"),
         (change("rnn.rnns.0.rnn.bias", torch.zeros(12).long()), {}, "must hold floating point numbers"),

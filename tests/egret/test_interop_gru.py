@@ -89,7 +89,7 @@ def test_new_thresholds_follow_the_seed_and_the_mean():
         ),
         (nn.Linear(3, 4).state_dict(), "must hold one torch.nn.GRU, not 0"),
         (nn.GRU(3, 4).state_dict(), "no readout that is known by name"),
-        ({"weight_hh_l0": torch.zeros(12, 4)}, "weight_ih_l0 must be a matrix"),
+        ({"weight_hh_l0": torch.zeros(12, 4)}, "weight_ih_l0 must be there, as a matrix"),
     ],
 )
 def test_what_is_no_plain_gru_is_refused(tensors, message):

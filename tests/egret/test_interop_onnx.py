@@ -1,5 +1,6 @@
 """The exported ONNX graph in onnxruntime, against the PyTorch network."""
 
+import sys
 from itertools import product
 
 import numpy as np
@@ -111,3 +112,9 @@ def test_thresholds_out_of_range_are_put_back_before_the_export():
 def test_half_precision_is_refused():
     with pytest.raises(EgretError, match=r"must be float32 or float64 for ONNX, not torch.float16"):
         to_onnx(Network(2, 2, 2).half())
+
+
+def test_without_the_package_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(EgretError, match=r"pip install 'egret-hdl\[onnx\]'"):
+        to_onnx(Network(2, 2, 2))

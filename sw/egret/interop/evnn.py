@@ -23,7 +23,16 @@ from egru import Network
 from egru.egru import THRESHOLD_MIN
 from egru.errors import EgretError
 
-from .state_dict import Imported, classes_of, find_readout, in_order, set_readout, take, unused
+from .state_dict import (
+    Imported,
+    classes_of,
+    find_readout,
+    in_order,
+    matrix_shape,
+    set_readout,
+    take,
+    unused,
+)
 
 #: Readouts of the library's own networks by name, and what they answer.
 READOUTS = {"hidden2out": "last", "fc": "last", "decoder.decoder": "every", "readout": "mean"}
@@ -59,8 +68,8 @@ def import_evnn(
     layers = in_order({k.removesuffix(end) for k in tensors if k == end or k.endswith("." + end)})
     if not layers:
         raise EgretError("the state dict must hold layers of EvNN: no name in it ends with recurrent_kernel")
-    sizes = [tensors[p + end].shape[0] for p in layers]
-    inputs = [tensors[p + "kernel"].shape[0] if p + "kernel" in tensors else 0 for p in layers]
+    sizes = [matrix_shape(tensors, p + end)[0] for p in layers]
+    inputs = [matrix_shape(tensors, p + "kernel")[0] for p in layers]
     notes: list[str] = []
     used: set[str] = set()
     for k in range(1, len(layers)):

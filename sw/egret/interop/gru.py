@@ -17,7 +17,7 @@ from torch import Tensor
 from egru import Network
 from egru.errors import EgretError
 
-from .state_dict import Imported, classes_of, find_readout, set_readout, take, unused
+from .state_dict import Imported, classes_of, find_readout, matrix_shape, set_readout, take, unused
 
 #: Usual names of the linear layer behind a GRU.
 READOUTS = ("readout", "hidden2out", "fc", "head", "classifier", "linear", "decoder")
@@ -52,7 +52,7 @@ def import_gru(
     (prefix,) = prefixes
     if odd := [k for k in tensors if k.startswith(prefix) and ("_reverse" in k or "weight_hr_l" in k)]:
         raise EgretError(f"the GRU must run in one direction and have no projection, and has {odd[0]}")
-    rows, units = _matrix(tensors, prefix + first)
+    rows, units = matrix_shape(tensors, prefix + first)
     if rows != 3 * units:
         raise EgretError(
             f"{prefix}{first} must have 3 rows for each of {units} units, as a GRU has, not {rows} rows"
@@ -60,7 +60,7 @@ def import_gru(
     layers = 1
     while f"{prefix}weight_hh_l{layers}" in tensors:
         layers += 1
-    _, inputs = _matrix(tensors, f"{prefix}weight_ih_l0")
+    _, inputs = matrix_shape(tensors, f"{prefix}weight_ih_l0")
     notes = ["the thresholds are new: a GRU has none, so the network must be trained on"]
     used: set[str] = set()
     readout = find_readout(tensors, units, READOUTS, readout, classes)
@@ -81,11 +81,3 @@ def import_gru(
     set_readout(network, tensors, readout, used, notes)
     unused(tensors, used, notes)
     return Imported(network.eval(), tuple(notes))
-
-
-def _matrix(tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
-    """Rows and columns of the matrix of that name, or raise EgretError."""
-    if name not in tensors or tensors[name].dim() != 2 or not tensors[name].is_floating_point():
-        raise EgretError(f"{name} must be a matrix of floating point numbers")
-    rows, columns = tensors[name].shape
-    return rows, columns

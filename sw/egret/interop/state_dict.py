@@ -66,6 +66,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise EgretError(f"{path} must hold a state dict: tensors by name")
     for name, value in tensors.items():
+        if value.layout != torch.strided or value.is_quantized:
+            raise EgretError(f"{name} of {path} must be a plain dense tensor")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise EgretError(f"{name} of {path} must hold finite numbers only")
     return {
@@ -79,6 +81,14 @@ def in_order(prefixes: set[str]) -> list[str]:
     return sorted(
         prefixes, key=lambda p: [(0, int(w), "") if w.isdigit() else (1, 0, w) for w in p.split(".")]
     )
+
+
+def matrix_shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+    """Rows and columns of the floating matrix of that name, or raise EgretError."""
+    if name not in tensors or tensors[name].dim() != 2 or not tensors[name].is_floating_point():
+        raise EgretError(f"{name} must be there, as a matrix of floating point numbers")
+    rows, columns = tensors[name].shape
+    return rows, columns
 
 
 def take(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
