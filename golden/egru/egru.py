@@ -45,6 +45,9 @@ class EGRU(nn.Module):
     gamma, eps : surrogate gradient gamma * max(0, 1 - eps * |c~ - theta|) for do/dc~.
     batch_first : x and y are B x T x features; the state stays num_layers x B x H.
     theta_mean : mean m of the initial thresholds, drawn from Beta(3m / (1-m), 3); within (0, 1).
+    memory : steps, more than 2, that units remember at first: the update gates' biases start at the logarithm of
+        uniform numbers from 1 to memory - 1, so that z keeps the state (Tallec and Ollivier, "Can recurrent neural
+        networks warp time?", ICLR 2018, for this gate). 0: they start at zero like all others.
     kernel : "dense" (PyTorch operations), "sparse" (event-driven, compiled for this CPU: time and gradients
         of silent units are saved) or "auto" (sparse for float32 and float64 on the CPU from 32 units and 8
         steps x sequences on, if there is a C++ compiler). Kernels sum in different orders: results differ by
@@ -74,6 +77,7 @@ class EGRU(nn.Module):
         eps: float = 1.0,
         batch_first: bool = False,
         theta_mean: float = 0.3,
+        memory: float = 0.0,
         kernel: str = "auto",
         zoneout: float = 0.0,
         device: torch.device | str | None = None,
@@ -92,6 +96,11 @@ class EGRU(nn.Module):
         if not 0 < theta_mean < 1:
             raise EgretError(f"theta_mean must be within (0, 1), both ends excluded, not {theta_mean!r}")
         self.theta_mean = theta_mean
+        if isinstance(memory, bool) or not isinstance(memory, (int, float)):
+            raise TypeError(f"memory must be a number of steps, not {memory!r}")
+        if memory and not 2 < memory < float("inf"):
+            raise EgretError(f"memory must be 0 or a finite number of steps above 2, not {memory!r}")
+        self.memory = memory
         self.kernel = check_kernel(kernel)
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(f"dtype must be a floating point type, not {dtype}")
@@ -120,6 +129,8 @@ class EGRU(nn.Module):
             nn.init.xavier_normal_(layer.weight_hh)
             layer.bias_ih.zero_()
             layer.bias_hh.zero_()
+            if self.memory:
+                layer.bias_ih[: self.hidden_size].uniform_(1.0, self.memory - 1.0).log_()
             layer.theta.copy_(thresholds.sample(layer.theta.shape))
         self.clamp_thresholds_()
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from egru.backward import Gradients, Saved, backward_through_time, length_mask, surrogate
+from egru.errors import EgretError
 from egru.kernels.choice import is_sparse
 from egru.kernels.sparse import sparse_layer
 from egru.options import Options
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 Fire = Callable[[Tensor, Tensor], Tensor]
+Held = Tensor | float | None
 
 
 class LayerParameters(NamedTuple):
@@ -59,15 +61,23 @@ def heaviside(c_tilde: Tensor, theta: Tensor) -> Tensor:
 
 
 def forward_sequence(
-    x: Tensor, c0: Tensor, y0: Tensor, parameters: LayerParameters, options: Options, fire: Fire = heaviside
+    x: Tensor,
+    c0: Tensor,
+    y0: Tensor,
+    parameters: LayerParameters,
+    options: Options,
+    fire: Fire = heaviside,
+    held: Held = None,
 ) -> tuple[Saved, Tensor]:
     """Run one layer over all T steps of x (T x B x I) from the state c0, y0 (each B x H).
 
     Returns the saved values and c, (T+1) x B x H: c[0] is c0, c[t+1] the state after step t.
     `fire(c_tilde, theta)` gives o; a smooth one makes the whole layer smooth, so that its gradient can be
-    held against finite differences.
+    held against finite differences. For `held` see `egru_layer`.
     """
     weight_ih, weight_hh, bias_ih, bias_hh, theta = parameters
+    if held is None and options.zoneout:
+        held = options.zoneout
     steps, batch, _ = x.shape
     units = theta.shape[0]
     after = options.reset == "after"
@@ -85,7 +95,7 @@ def forward_sequence(
         *(values.unbind() for values in (gated, c_tilde, o, y, c[:-1], c[1:])),
         strict=True,
     )
-    for zr_t, z_t, r_t, g_t, gated_t, c_tilde_t, o_t, y_t, c_prev, c_t in per_step:
+    for t, (zr_t, z_t, r_t, g_t, gated_t, c_tilde_t, o_t, y_t, c_prev, c_t) in enumerate(per_step):
         if after:
             q = torch.addmm(bias_hh, y_prev, recurrent)
             gated_t.copy_(q[:, 2 * units :])
@@ -95,8 +105,10 @@ def forward_sequence(
             zr_t.add_(torch.addmm(bias_hh[: 2 * units], y_prev, recurrent[:, : 2 * units])).sigmoid_()
             torch.mul(r_t, y_prev, out=gated_t)
             g_t.add_(torch.addmm(bias_hh[2 * units :], gated_t, recurrent[:, 2 * units :])).tanh_()
-        if options.zoneout:
-            z_t.mul_(1.0 - options.zoneout).add_(options.zoneout)
+        if isinstance(held, float):
+            z_t.mul_(1.0 - held).add_(held)
+        elif held is not None:
+            z_t.masked_fill_(held[t], 1.0)
         torch.lerp(g_t, c_prev, z_t, out=c_tilde_t)
         if not threshold_reset:
             c_tilde_t.sub_(y_prev)
@@ -114,13 +126,13 @@ class _Layer(torch.autograd.Function):
     """`forward_sequence` and `backward_through_time` as one node of the autograd graph."""
 
     @staticmethod
-    def forward(ctx, x, c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta, lengths, options, fire):
+    def forward(ctx, x, c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta, lengths, options, fire, held):
         parameters = LayerParameters(weight_ih, weight_hh, bias_ih, bias_hh, theta)
         if lengths is not None:
             # Padding may be anything, NaN included; it must not reach a gradient as 0 * NaN.
             outside = ~length_mask(lengths, x.shape[0]).unsqueeze(2)
             x = x.masked_fill(outside, 0.0)
-        saved, c = forward_sequence(x, c0, y0, parameters, options, fire)
+        saved, c = forward_sequence(x, c0, y0, parameters, options, fire, held)
         if lengths is None:
             c_last, y_last = c[-1].clone(), saved.y[-1].clone()
         else:
@@ -143,7 +155,7 @@ class _Layer(torch.autograd.Function):
         )  # fmt: skip
         of = gradients._asdict()
         names = ("x", "c0", "y0", *LayerParameters._fields)
-        return *(of[name] for name in names), None, None, None
+        return *(of[name] for name in names), None, None, None, None
 
 
 def egru_layer(
@@ -157,15 +169,27 @@ def egru_layer(
     fire: Fire = heaviside,
     kernel: str = "dense",
     spikes: bool = True,
+    held: Held = None,
 ) -> LayerOutput:
     """One layer over T steps: x is T x B x I, the initial state c0, y0 is B x H each.
 
     With `lengths` (B integers, 1..T) sequence b has only its first lengths[b] steps: beyond them y and o are
     zero, and the state returned is the one after its last step. Shapes are not checked here.
-    `kernel` is "dense", "sparse" or "auto"; another `fire` than the default, or zoneout, is always computed
-    densely.
+    `kernel` is "dense", "sparse" or "auto"; another `fire` than the default is always computed densely.
     Without `spikes` o is not asked for, and may be an empty tensor.
+
+    `held` is zoneout, always computed densely: booleans T x B x H, true where a unit's update gate z is put
+    to 1, so that it keeps its state (c~ = c[t-1]) in that step; or the probability of that, for evaluation,
+    whose z is the mean, p + (1 - p) * z, and whose outputs carry no gradient. The zoneout of `options` is the
+    same mean with its gradient, for layers without `held`.
     """
-    if fire is heaviside and not options.zoneout and is_sparse(kernel, x, parameters.theta.shape[0]):
+    if held is not None and options.zoneout:
+        raise EgretError(f"held must be None for a layer that has zoneout {options.zoneout}")
+    if isinstance(held, float):
+        with torch.no_grad():
+            return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire, held))
+    plain = held is None and not options.zoneout and fire is heaviside
+    if plain and is_sparse(kernel, x, parameters.theta.shape[0]):
         return LayerOutput(*sparse_layer(x, c0, y0, parameters, options, lengths=lengths, spikes=spikes))
-    return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire))
+    # Where a unit is held z is 1, and so z (1 - z), the derivative that the backward pass forms of it, is 0.
+    return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire, held))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,9 @@ from egru import Network
 from egru.errors import EgretError
 
 from .baseline import GRUNetwork
+from .paper import PaperNetwork
 from .recipes import Recipe, check_model, recipe
+from .settings import differences
 
 FORMAT = "egret-checkpoint"
 VERSION = 1
@@ -46,11 +49,7 @@ class Checkpoint:
     @property
     def command(self) -> str:
         """The command that trains this network again."""
-        words = f"egret train {self.task} --seed {self.seed}"
-        for name in ("units", "layers", "epochs"):
-            if getattr(self.recipe, name) != getattr(recipe(self.task), name):
-                words += f" --{name} {getattr(self.recipe, name)}"
-        return words if self.model == "egru" else f"{words} --model {self.model}"
+        return command_of(self.task, self.model, self.seed, self.recipe)
 
     def network(self) -> nn.Module:
         """Build the network with its trained weights, in evaluation mode."""
@@ -59,16 +58,44 @@ class Checkpoint:
             network.load_state_dict(self.weights)
         except RuntimeError as error:
             raise EgretError(
-                f"weights must fit a {self.model} of {self.recipe.units} units: {error}"
+                f"weights must fit a {self.model} of {self.recipe.label} units: {error}"
             ) from error
         return network.eval()
 
 
+def for_hardware(checkpoint: Checkpoint) -> Network:
+    """Return a checkpoint's network in the form that the hardware has, in evaluation mode.
+
+    Raises EgretError, saying why, where there is none.
+    """
+    network = checkpoint.network()
+    if isinstance(network, PaperNetwork):
+        return network.plain()
+    if not isinstance(network, Network):
+        raise EgretError(f"only a model of kind egru can be quantised, not {checkpoint.model}")
+    return network
+
+
+def command_of(task: str, model: str, seed: int, chosen: Recipe) -> str:
+    """Return the command that trains a network so."""
+    changes = differences(chosen, recipe(task), ("units", "layers", "epochs"))
+    words = ["egret", "train", task, "--seed", str(seed), *changes]
+    return shlex.join(words if model == "egru" else [*words, "--model", model])
+
+
 def build(model: str, input_size: int, num_classes: int, recipe: Recipe) -> nn.Module:
     """Make an untrained network, ``egru`` or ``gru``, from torch's global random state."""
+    sizes = (input_size, recipe.units, num_classes, recipe.layers)
+    special = recipe.paper_options()
+    names = ("readout", "kernel", "eps", "gamma", "memory")
+    options: dict[str, Any] = {name: getattr(recipe, name) for name in names}
     if check_model(model) == "egru":
-        return Network(input_size, recipe.units, num_classes, recipe.layers, kernel=recipe.kernel)
-    return GRUNetwork(input_size, recipe.units, num_classes, recipe.layers)
+        if special or recipe.sizes:
+            return PaperNetwork(input_size, recipe.shape, num_classes, **options, **special)
+        return Network(*sizes, **options)
+    if special or recipe.sizes:
+        raise EgretError(f"model must be egru for a recipe with {', '.join(special) or 'sizes'}, not {model}")
+    return GRUNetwork(*sizes, readout=recipe.readout)
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -152,8 +179,13 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` beside ``path`` and move it there, so that no half-written file is ever seen."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(data)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+            try:
+                file.write(data)
+                file.close()
+                os.chmod(file.name, 0o644)
+                os.replace(file.name, path)
+            except BaseException:  # an interrupt, too
+                Path(file.name).unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise EgretError(f"output {path} must be writable: {error}") from error

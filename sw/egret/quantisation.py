@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from egru import Network
 from egru.errors import EgretError
 from egru.formats import IntFormat
 from egru.image import NetworkImage
 from egru.quant import QuantNetwork
 
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, for_hardware
 from .evaluation import Evaluation, evaluate_image
 from .modules import evaluate_module
 from .recipes import Recipe
@@ -59,9 +58,7 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
 def post_training(checkpoint: Checkpoint, bits: int = 8) -> QuantNetwork:
     """Quantise a checkpoint's network to weights of ``bits`` bits, without any training."""
     words = IntFormat(INPUT_BITS, INPUT_FRAC, True)
-    network = checkpoint.network()
-    if not isinstance(network, Network):
-        raise EgretError(f"only a model of kind egru can be quantised, not {checkpoint.model}")
+    network = for_hardware(checkpoint)
     return QuantNetwork.from_float(network, input_format=words, weight_bits=check_bits(bits)).eval()
 
 

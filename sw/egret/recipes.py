@@ -9,12 +9,16 @@ from typing import Any
 from egru.errors import EgretError
 from egru.options import check_kernel
 
+READOUTS = ("mean", "last", "every")  #: what a network answers; see `egru.Network`
 MODELS = ("egru", "gru")  #: the event-based network, and the dense baseline of the same size
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Hyperparameters of one task. Activities are shares of units that fire in a step, 0..1."""
+    """Hyperparameters of one task. Activities are shares of units that fire in a step, 0..1.
+
+    New fields go to the end and have a default under which older networks come out as they did.
+    """
 
     units: int = 64  # per layer
     layers: int = 1
@@ -36,17 +40,41 @@ class Recipe:
     qat_epochs: int = 15  # fine-tuning of the quantised network
     qat_learning_rate: float = 1e-3
     kernel: str = "dense"  # of egru.EGRU; the others are faster, and round differently
+    eps: float = 1.0  # slope of the surrogate gradient, which reaches 1/eps to either side of a threshold
+    readout: str = "mean"  # mean or last of a sequence, or every step; texts need every
+    window: int = 100  # steps of a text between two updates; the gradient ends where a window starts
+    patience: int = 0  # epochs under full pressure without a better one that end the training; 0 for never
+    threads: int = 1  # of PyTorch; the dense kernel's sums may depend on it
+    # What follows makes the network an `egret.paper.PaperNetwork`.
+    sizes: tuple[int, ...] = ()  # units per layer where they differ, instead of units and layers
+    embedding: int = 0  # length of the vectors that stand for tokens; 0 for one-hot inputs
+    tied: bool = False  # whether the readout's weights are the embedding's
+    dropout_input: float = 0.0  # of the first layer's inputs, the same ones in every step of a sequence
+    dropout_between: float = 0.0  # between layers, likewise
+    dropout_output: float = 0.0  # of the readout's inputs, likewise
+    dropconnect: float = 0.0  # of recurrent weights, other ones in every batch
+    zoneout: float = 0.0  # probability that a unit keeps its state in a step
+    # Of the event-based unit and its start.
+    gamma: float = 0.7  # height of the surrogate gradient at the threshold
+    memory: float = 0.0  # steps that units remember at first, see `egru.EGRU`; 0 for biases of zero
 
     def __post_init__(self) -> None:
-        for name in ("units", "layers", "epochs", "batch_size"):
+        for name in ("units", "layers", "epochs", "batch_size", "window", "threads"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise EgretError(f"{name} must be an integer of at least 1, not {value!r}")
-        if type(self.qat_epochs) is not int or self.qat_epochs < 0:
-            raise EgretError(f"qat_epochs must be an integer of at least 0, not {self.qat_epochs!r}")
-        for name in ("learning_rate", "qat_learning_rate", "clip_norm"):
+        object.__setattr__(self, "sizes", tuple(self.sizes))  # of JSON comes a list
+        if not all(type(units) is int and units >= 1 for units in self.sizes):
+            raise EgretError(f"sizes must be integers of at least 1, not {self.sizes!r}")
+        for name in ("qat_epochs", "patience", "embedding"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise EgretError(f"{name} must be an integer of at least 0, not {value!r}")
+        for name in ("learning_rate", "qat_learning_rate", "clip_norm", "eps", "gamma"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise EgretError(f"{name} must be a finite number above 0, not {getattr(self, name)!r}")
+        if self.memory and not 2 < self.memory < float("inf"):
+            raise EgretError(f"memory must be 0 or a finite number of steps above 2, not {self.memory!r}")
         for name in ("weight_decay", "noise", "rotation_degrees", "gain", "pressure"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise EgretError(f"{name} must be a finite number of at least 0, not {getattr(self, name)!r}")
@@ -60,24 +88,50 @@ class Recipe:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise EgretError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
+        for name in ("dropout_input", "dropout_between", "dropout_output", "dropconnect", "zoneout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise EgretError(f"{name} must be at least 0 and below 1, not {getattr(self, name)!r}")
+        if type(self.tied) is not bool:
+            raise EgretError(f"tied must be true or false, not {self.tied!r}")
         check_kernel(self.kernel)
+        if self.readout not in READOUTS:
+            raise EgretError(f"readout must be one of {', '.join(READOUTS)}, not {self.readout!r}")
         if self.ramp_end < self.ramp_start:
             raise EgretError(f"ramp_end must be at least ramp_start, {self.ramp_start}, not {self.ramp_end}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Units of every layer."""
+        return self.sizes or (self.units,) * self.layers
+
+    @property
+    def label(self) -> str:
+        """The units in few letters: 128, or 1350/1350/750."""
+        return "/".join(map(str, self.sizes)) or str(self.units)
+
+    def paper_options(self) -> dict[str, Any]:
+        """Return what only an `egret.paper.PaperNetwork` has and is not off, by the name of its argument."""
+        names = ("embedding", "tied", "dropout_input", "dropout_between", "dropout_output", "dropconnect")
+        values = {name: getattr(self, name) for name in (*names, "zoneout")}
+        return {name: value for name, value in values.items() if value}
 
     def but(self, **changes: Any) -> Recipe:
         """Return a copy in which every change that is not None is made."""
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
 
     def as_dict(self) -> dict[str, Any]:
-        """Every value by name, ready for JSON; the kernel only where it is not the default.
+        """Every value by name, ready for JSON; of the fields from ``kernel`` on only what is not the default.
 
         So files of networks that were trained before there was a choice come out the same, byte for byte.
         """
-        values = dataclasses.asdict(self)
-        if self.kernel == "dense":
-            del values["kernel"]
-        return values
+        fields = dataclasses.fields(self)
+        names = [f.name for f in fields]
+        later = names[names.index("kernel") :]
+        values = {f.name: getattr(self, f.name) for f in fields}
+        return {k: v for k, v in values.items() if k not in later or v != getattr(_DEFAULTS, k)}
 
+
+_DEFAULTS = Recipe()
 
 RECIPES = {
     "digits": Recipe(units=128, epochs=120, noise=0.3, qat_epochs=10),
@@ -92,13 +146,40 @@ RECIPES = {
         qat_epochs=4,
         qat_learning_rate=3e-4,
     ),
+    "smnist-row": Recipe(
+        units=256,
+        epochs=30,
+        batch_size=128,
+        learning_rate=3e-3,
+        weight_decay=0.05,
+        noise=0.3,
+        activity_target=0.12,
+        activity_limit=0.15,
+        qat_epochs=3,
+        qat_learning_rate=3e-4,
+        kernel="sparse",
+    ),
+    "ptb-char": Recipe(
+        units=256,
+        epochs=8,
+        batch_size=64,
+        learning_rate=3e-3,
+        noise=0.0,
+        label_smoothing=0.0,
+        activity_target=0.17,
+        activity_limit=0.20,
+        qat_epochs=1,
+        qat_learning_rate=3e-4,
+        kernel="sparse",
+        readout="every",
+    ),
 }
 
 
 def recipe(task: str) -> Recipe:
     """Return the recipe of a task; raises EgretError if there is none."""
     if task not in RECIPES:
-        raise EgretError(f"task must be one of {', '.join(RECIPES)}, not {task!r}")
+        raise EgretError(f"task must be one that has a recipe, {', '.join(RECIPES)}, not {task!r}")
     return RECIPES[task]
 
 

@@ -21,9 +21,11 @@ from egru.statistics import LayerStatistics, Work, measure, measure_image
 from .checkpoint import FORMAT as CHECKPOINT_FORMAT
 from .evaluation import check_normalisation
 from .interop.network_file import load_network
-from .tasks import Task
+from .language import COLUMNS
+from .tasks import Task, Text
 
 BATCH = 64  #: sequences per pass; counts do not depend on it
+IMAGE_COLUMNS = 8  #: columns of a text per pass of the integer model, likewise
 
 
 @dataclass(frozen=True)
@@ -105,22 +107,58 @@ def macs_as_dict(work: Work) -> dict[str, int]:
 
 def collect(opened: Opened, task: Task, split: str, *, eps: float | None = None) -> Statistics:
     """Count over one part of a task; raises EgretError if the network does not take the task's inputs."""
+    _check_inputs(opened.network, task)
     network, sequences = opened.network, task.part(split)
     eps = opened.eps if eps is None else eps
-    inputs = network.egru.input_size if isinstance(network, Network) else network.input.size
-    if inputs != task.input_size:
-        raise EgretError(f"the network must take {task.input_size} inputs for task {task.name}, not {inputs}")
     if isinstance(network, NetworkImage):
         check_normalisation(network, task)
     order = np.argsort(sequences.lengths, kind="stable")
-    total: list[LayerStatistics] | None = None
+    found: list[list[LayerStatistics]] = []
     for first in range(0, len(order), BATCH):
         x, lengths = sequences.padded(order[first : first + BATCH])
         if isinstance(network, NetworkImage):
-            found = measure_image(network, network.input.format.quantise(x), lengths, eps=eps)
+            found.append(measure_image(network, network.input.format.quantise(x), lengths, eps=eps))
         else:
             values = torch.from_numpy(x).to(network.egru.layer_parameters(0).theta.dtype)
-            found = measure(network, values, torch.from_numpy(lengths), eps=eps)
-        total = found if total is None else [a + b for a, b in zip(total, found, strict=True)]
-    assert total is not None  # a part of a task holds a sequence
-    return Statistics(tuple(total), eps)
+            found.append(measure(network, values, torch.from_numpy(lengths), eps=eps))
+    return _total(found, eps)
+
+
+@torch.no_grad()
+def collect_text(
+    opened: Opened, text: Text, split: str, *, eps: float | None = None, window: int = 100
+) -> Statistics:
+    """Count over one part of a text, one-hot, in the columns in which `egret.language.evaluate_text` reads.
+
+    A float network reads window after window of ``window`` steps with its state carried; the gradient, which
+    is counted, ends where a window starts. An image reads every column as one sequence.
+    """
+    _check_inputs(opened.network, text)
+    network = opened.network
+    eps = opened.eps if eps is None else eps
+    columns = text.columns(split, max(1, min(COLUMNS, len(text.part(split)) // 2)))
+    one_hot = np.eye(text.input_size, dtype=np.float32)
+    found: list[list[LayerStatistics]] = []
+    if isinstance(network, NetworkImage):
+        for first in range(0, columns.shape[1], IMAGE_COLUMNS):
+            x = network.input.format.quantise(one_hot[columns[:, first : first + IMAGE_COLUMNS]])
+            found.append(measure_image(network, x, eps=eps))
+        return _total(found, eps)
+    state = None
+    dtype = network.egru.layer_parameters(0).theta.dtype
+    for first in range(0, len(columns), window):
+        values = torch.from_numpy(one_hot[columns[first : first + window]]).to(dtype)
+        found.append(measure(network, values, state=state, eps=eps))
+        state = network.egru(values, state)[1]
+    return _total(found, eps)
+
+
+def _check_inputs(network: Network | NetworkImage, task: Task | Text) -> None:
+    inputs = network.egru.input_size if isinstance(network, Network) else network.input.size
+    if inputs != task.input_size:
+        raise EgretError(f"the network must take {task.input_size} inputs for task {task.name}, not {inputs}")
+
+
+def _total(found: list[list[LayerStatistics]], eps: float) -> Statistics:
+    """Add up the layers of several batches."""
+    return Statistics(tuple(reduce(add, layers) for layers in zip(*found, strict=True)), eps)

@@ -1,6 +1,6 @@
-"""Training: one loop for the float network, the dense baseline and the quantised network.
+"""Training: one loop for the float network, the dense baseline and the quantised network, on any objective.
 
-The loss is cross entropy plus an activity pressure, ``pressure * max(0, activity - target)``. The
+The loss is the objective's plus an activity pressure, ``pressure * max(0, activity - target)``. The
 activity is the share of units that fire, taken from the spikes, which have a surrogate gradient; so the
 pressure really trains. It is ramped in: a network pressed from the first step settles where it is quiet
 and wrong. The epoch to keep is chosen on the validation part alone.
@@ -9,68 +9,35 @@ and wrong. The epoch to keep is chosen on the validation part alone.
 from __future__ import annotations
 
 import copy
+import json
 import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from egru.errors import EgretError
 
-from .augmentation import Augmentation
-from .batches import batches_per_epoch, bucketed
 from .checkpoint import Checkpoint, build
-from .modules import evaluate_module
+from .classification import Classification
+from .language import LanguageModelling, TextTask
+from .objective import Objective, mean_activity
 from .recipes import Recipe
+from .schedules import Phase, learning_rate_at, pressure_at
+from .selection import Epoch, better, waited_enough
+from .state import Keeper, Run
 from .tasks import Task
 
+__all__ = ["Epoch", "Phase", "Report", "fit", "objective_of", "train"]
 
-@dataclass(frozen=True)
-class Epoch:
-    """What one epoch gave; ``accuracy`` and ``activity`` are of the validation part."""
-
-    number: int  # from 1
-    loss: float  # mean over the training part, with pressure
-    accuracy: float
-    activity: float | None  # mean over the layers, 0..1; None for a network without events
-    kept: bool  # the best so far
-
-
+#: Called after every epoch. Of an object that has them, ``batch(done, of)`` is called within an epoch, and
+#: ``resumed(history)`` with the epochs before when a training goes on.
 Report = Callable[[Epoch], None]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """The part of a recipe that differs between float training and fine-tuning."""
-
-    epochs: int
-    learning_rate: float
-    ramp: tuple[float, float]  # shares of the epochs; (0, 0) presses from the start
-    start_counts: bool = False  # whether the network as it comes may be kept, as epoch 0
-
-
-def pressure_at(phase: Phase, progress: float, full: float) -> float:
-    """Return the weight of the activity pressure at ``progress`` (0..1) of a phase."""
-    start, end = phase.ramp
-    if progress < start:
-        return 0.0
-    return full if progress >= end else full * (progress - start) / (end - start)
-
-
-def learning_rate_at(peak: float, progress: float, warmup: float) -> float:
-    """Return the learning rate at ``progress`` (0..1): a linear rise, then half a cosine to zero."""
-    if progress < warmup:
-        return peak * progress / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / max(1e-9, 1 - warmup)))
-
-
-def mean_activity(spikes: list[Tensor], lengths: Tensor) -> Tensor:
-    """Return the share of units that fire; spikes are T x B x H per layer, zero beyond ``lengths``."""
-    steps = lengths.sum()
-    return torch.stack([s.sum() / (steps * s.shape[-1]) for s in spikes]).mean()
 
 
 def _groups(network: nn.Module, decay: float) -> list[dict]:
@@ -87,106 +54,138 @@ def clamp_thresholds(network: nn.Module) -> None:
                 value.clamp_(2.0**-8, 1.0)
 
 
-def better(candidate: Epoch, best: Epoch | None, limit: float) -> bool:
-    """Whether an epoch is to be kept: within the activity limit first, then by validation accuracy.
-
-    Of two epochs above the limit the quieter is better; of two equally accurate ones within it, the later.
-    """
-    if best is None:
-        return True
-    if candidate.activity is None or best.activity is None:
-        return candidate.accuracy >= best.accuracy
-    within, best_within = candidate.activity <= limit, best.activity <= limit
-    if within != best_within:
-        return within
-    return candidate.accuracy >= best.accuracy if within else candidate.activity <= best.activity
+def objective_of(task: Task | TextTask, recipe: Recipe, seed: int) -> Objective:
+    """Return the objective that a task is trained by."""
+    if isinstance(task, Task):
+        return Classification(task, recipe, seed)
+    return LanguageModelling(task, recipe)
 
 
-def _judge(
-    network: nn.Module, task: Task, number: int, loss: float, best: Epoch | None, limit: float
-) -> Epoch:
-    """Evaluate a network on the validation part, and say whether it is better than the best so far."""
-    seen = evaluate_module(network, task.validation)
-    activity = seen.mean_activity if seen.activity else None
-    epoch = Epoch(number, loss, seen.accuracy, activity, kept=False)
-    return replace(epoch, kept=better(epoch, best, limit))
+def _judged(network: nn.Module, objective: Objective, number: int, loss: float) -> Epoch:
+    value, activity = objective.judge(network)
+    return Epoch(number, loss, value, activity, kept=False, measure=objective.measure)
 
 
 def fit(
     network: nn.Module,
-    task: Task,
+    task: Task | TextTask,
     recipe: Recipe,
     phase: Phase,
     *,
     seed: int,
     report: Report | None = None,
+    keeper: Keeper | None = None,
 ) -> Epoch:
     """Train ``network`` in place, and leave it with the weights of the best epoch, which is returned.
 
-    Raises EgretError if the loss stops being a finite number.
+    With ``keeper`` the training goes on from the state that it has, if any, and leaves its state there after
+    every epoch, before that is reported. Raises EgretError if the loss stops being a finite number.
     """
-    rng = np.random.default_rng(seed)
-    augment = Augmentation(task, recipe, torch.Generator().manual_seed(seed))
+    objective = objective_of(task, recipe, seed)
     optimizer = torch.optim.AdamW(_groups(network, recipe.weight_decay), lr=phase.learning_rate)
-    total = phase.epochs * batches_per_epoch(len(task.train), recipe.batch_size)
-    step = 0
-    best: Epoch | None = None
-    weights: dict = {}
-    if phase.start_counts:
-        best = _judge(network, task, 0, math.nan, None, recipe.activity_limit)
-        weights = copy.deepcopy(network.state_dict())
-    for number in range(1, phase.epochs + 1):
-        network.train()
-        losses: list[float] = []
-        for chosen in bucketed(task.train, recipe.batch_size, rng):
-            progress = step / total
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(phase.learning_rate, progress, recipe.warmup)
-            x, lengths = (torch.from_numpy(a) for a in task.train.padded(chosen))
-            output = network(augment(x), lengths)
-            labels = torch.from_numpy(task.train.y[chosen])
-            loss = functional.cross_entropy(
-                output.logits.float(), labels, label_smoothing=recipe.label_smoothing
-            )
-            spikes = list(getattr(output, "spikes", ()) or ())
-            pressure = pressure_at(phase, progress, recipe.pressure)
-            if spikes and pressure:
-                loss = loss + pressure * functional.relu(
-                    mean_activity(spikes, lengths) - recipe.activity_target
-                )
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
-            optimizer.step()
-            clamp_thresholds(network)
-            losses.append(loss.item())
-            step += 1
-        mean_loss = float(np.mean(losses))
+    run = Run(network, optimizer, np.random.default_rng(seed), objective.generators)
+    if keeper is not None and keeper.restore(run):
+        _told_history(report, run)
+    elif phase.start_counts:
+        run.best = replace(_judged(network, objective, 0, math.nan), kept=True)
+        run.weights = copy.deepcopy(network.state_dict())
+    while not _over(run, phase, recipe):
+        number = len(run.history) + 1
+        start = time.perf_counter()
+        mean_loss = _one_epoch(run, objective, recipe, phase, report)
         if not math.isfinite(mean_loss):
             raise EgretError(
                 f"training diverged in epoch {number}: the learning rate must be below {phase.learning_rate}"
             )
-        epoch = _judge(network, task, number, mean_loss, best, recipe.activity_limit)
-        if epoch.kept:
+        epoch = _judged(network, objective, number, mean_loss)
+        if better(epoch, run.best, recipe.activity_limit):
+            epoch = replace(epoch, kept=True)
             # deepcopy, for a quantised network has formats among its tensors
-            best, weights = epoch, copy.deepcopy(network.state_dict())
+            run.best, run.weights = epoch, copy.deepcopy(network.state_dict())
+        epoch = replace(epoch, seconds=round(time.perf_counter() - start, 3))
+        run.history.append(epoch)
+        if keeper is not None:
+            keeper.save(run)
         if report:
             report(epoch)
-    if best is None:
+    if run.best is None:
         raise EgretError(f"epochs must be at least 1, not {phase.epochs}")
-    network.load_state_dict(weights)
+    network.load_state_dict(run.weights)
     network.eval()
-    return best
+    return run.best
+
+
+def _over(run: Run, phase: Phase, recipe: Recipe) -> bool:
+    """Whether every epoch is done, or no better one is to be waited for."""
+    number = len(run.history)
+    if number >= phase.epochs:
+        return True
+    return run.best is not None and waited_enough(number, run.best, phase, recipe.patience)
+
+
+def _one_epoch(run: Run, objective: Objective, recipe: Recipe, phase: Phase, report: Report | None) -> float:
+    """Train over every batch once; return the mean loss, with pressure."""
+    batches = objective.batches_per_epoch()
+    tick = getattr(report, "batch", None)
+    losses: list[float] = []
+    run.network.train()
+    for batch in objective.epoch(run.rng):
+        progress = run.step / (phase.epochs * batches)
+        for group in run.optimizer.param_groups:
+            group["lr"] = learning_rate_at(phase.learning_rate, progress, recipe.warmup)
+        done = objective.step(run.network, batch)
+        loss = done.loss
+        pressure = pressure_at(phase, progress, recipe.pressure)
+        if done.spikes and pressure:
+            activity = mean_activity(done.spikes, done.lengths)
+            loss = loss + pressure * functional.relu(activity - recipe.activity_target)
+        run.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm)
+        run.optimizer.step()
+        clamp_thresholds(run.network)
+        losses.append(loss.item())
+        run.step += 1
+        if tick:
+            tick(len(losses), batches)
+    return float(np.mean(losses))
+
+
+def _told_history(report: Report | None, run: Run) -> None:
+    resumed = getattr(report, "resumed", None)
+    if resumed:
+        resumed(list(run.history))
 
 
 def train(
-    task: Task, recipe: Recipe, *, model: str = "egru", seed: int = 0, report: Report | None = None
+    task: Task | TextTask,
+    recipe: Recipe,
+    *,
+    model: str = "egru",
+    seed: int = 0,
+    report: Report | None = None,
+    state: Path | None = None,
 ) -> Checkpoint:
-    """Train a float network for a task and return it as a checkpoint. The test part is not touched."""
+    """Train a float network for a task and return it as a checkpoint. The test part is not touched.
+
+    ``state`` is a file that keeps the training's state from epoch to epoch. If it exists, the training goes
+    on from there, and ends with the same bits as one that never stopped. It is not deleted at the end.
+    """
     torch.manual_seed(seed)
     network = build(model, task.input_size, task.num_classes, recipe)
     phase = Phase(recipe.epochs, recipe.learning_rate, (recipe.ramp_start, recipe.ramp_end))
-    best = fit(network, task, recipe, phase, seed=seed, report=report)
+    keeper = None
+    if state is not None:
+        identity = {
+            "task": task.name,
+            "model": model,
+            "seed": seed,
+            "recipe": json.loads(json.dumps(recipe.as_dict())),
+            "input_size": task.input_size,
+            "num_classes": task.num_classes,
+        }
+        keeper = Keeper(state, identity)
+    best = fit(network, task, recipe, phase, seed=seed, report=report, keeper=keeper)
     return Checkpoint(
         task=task.name,
         model=model,
@@ -195,9 +194,5 @@ def train(
         input_size=task.input_size,
         num_classes=task.num_classes,
         weights={name: value.detach().clone() for name, value in network.state_dict().items()},
-        figures={
-            "epoch": best.number,
-            "validation_accuracy": best.accuracy,
-            "validation_activity": best.activity,
-        },
+        figures=best.figures(),
     )

@@ -89,6 +89,14 @@ def test_a_missing_package_for_developers_is_told_but_does_no_harm(monkeypatch, 
     assert "not installed" in capsys.readouterr().out
 
 
+def test_a_missing_package_of_one_task_is_told_but_does_no_harm(monkeypatch):
+    monkeypatch.setattr(metadata, "requires", lambda _name: ["tonic>=1.7; extra == 'dvs'"])
+    monkeypatch.setattr(metadata, "version", version_without("tonic"))
+    (finding,) = doctor.check_packages()
+    assert (finding.good, finding.fatal) == (False, False)
+    assert finding.remedy == "for dvs-gesture: pip install 'egret-hdl[dvs]'"
+
+
 def test_an_untested_version_is_told_but_does_no_harm(monkeypatch):
     monkeypatch.setattr(doctor, "pinned_versions", lambda: {"numpy": "0.0.1"})
     finding = found(doctor.check_packages, "numpy")
@@ -137,8 +145,9 @@ def test_data_that_is_not_cached_is_told_but_does_no_harm(monkeypatch, tmp_path)
     monkeypatch.setenv("EGRET_CACHE", str(tmp_path))
     only(doctor.check_data, monkeypatch)
     assert main(["doctor"]) == 0
-    assert [finding.good for finding in doctor.check_data()] == [False, False]
-    from egret.tasks import digits
+    from egret.tasks import ARCHIVES, digits
+
+    assert {f.name: f.good for f in doctor.check_data()} == {f"data: {name}": False for name in ARCHIVES}
 
     (tmp_path / digits.ARCHIVE.filename).touch()
     assert found(doctor.check_data, "data: digits").good

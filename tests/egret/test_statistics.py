@@ -7,15 +7,18 @@ import numpy as np
 import pytest
 import torch
 from accelerator_simulation import simulate, tokens_of
+from small_text import small_text
 
 from egret import tasks
 from egret.checkpoint import Checkpoint, save_checkpoint
 from egret.cli.main import main
 from egret.interop.network_file import save_network
-from egret.statistics import Opened, collect
+from egret.language import COLUMNS
+from egret.statistics import Opened, collect, collect_text
 from egret_hw.config import AcceleratorConfig
 from egret_sim.report import work_of
 from egru import Network, QuantNetwork, save_image
+from egru.formats import IntFormat
 from egru.integer import IntegerNetwork
 from egru.statistics import measure, measure_image
 from egru.testing import random_image, random_input
@@ -96,6 +99,31 @@ def test_zero_inputs_are_counted_as_saved_only_in_the_first_of_two_figures():
     both = first + second
     assert both.zero_inputs == 15 * 24
     assert both.forward == first.forward + second.forward
+
+
+def test_a_text_is_counted_with_the_state_carried_from_window_to_window():
+    torch.manual_seed(2)
+    text = small_text()
+    size = text.input_size
+    network = Network(size, 6, size, readout="every", theta_mean=0.1).eval()
+    opened = Opened(network, None, 1.0)
+    (seen,) = collect_text(opened, text, "validation", window=7).layers
+    columns = text.columns("validation", min(COLUMNS, len(text.part("validation")) // 2))
+    x = torch.nn.functional.one_hot(torch.from_numpy(columns), size).float()
+    (whole,) = measure(network, x)
+    # The forward counts are those of one run from end to end; gradients end at each of the windows.
+    assert (seen.steps, seen.events, seen.backward_units) == (whole.steps, whole.events, whole.backward_units)
+    assert seen.recurrent_events == whole.recurrent_events > 0
+    assert seen.input_events == seen.steps == columns.size
+    assert seen.sequences == -(-len(columns) // 7) * columns.shape[1] > whole.sequences
+    assert seen.carried_units < whole.carried_units
+    work = seen.work
+    assert work.zero_inputs == 18 * seen.steps * (size - 1)
+    image = QuantNetwork.from_float(network, input_format=IntFormat(8, 5, True)).to_image("text")
+    (counted,) = collect_text(Opened(image, None, 1.0), text, "validation").layers
+    assert (counted.steps, counted.input_events, counted.sequences) == (
+        seen.steps, seen.steps, columns.shape[1],
+    )  # fmt: skip
 
 
 def test_tables_of_a_checkpoint_and_of_an_image(task, small_recipe, tmp_path, capsys, monkeypatch):

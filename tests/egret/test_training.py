@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from egret import checkpoint, training
+from egret import checkpoint, objective, schedules, selection, training
 from egret.augmentation import Augmentation, rotations
 from egret.baseline import GRUNetwork
 from egret.batches import batches_per_epoch, bucketed
@@ -43,15 +43,15 @@ def test_batches_hold_sequences_of_similar_length():
 
 
 def test_pressure_is_absent_in_the_first_third_and_full_from_the_second():
-    phase = training.Phase(30, 1e-3, (1 / 3, 2 / 3))
-    assert [training.pressure_at(phase, p, 6.0) for p in (0, 0.2, 0.333)] == [0, 0, 0]
-    assert training.pressure_at(phase, 0.5, 6.0) == pytest.approx(3.0)
-    assert [training.pressure_at(phase, p, 6.0) for p in (0.67, 1.0)] == [6, 6]
-    assert training.pressure_at(training.Phase(5, 1e-3, (0, 0)), 0.0, 6.0) == 6
+    phase = schedules.Phase(30, 1e-3, (1 / 3, 2 / 3))
+    assert [schedules.pressure_at(phase, p, 6.0) for p in (0, 0.2, 0.333)] == [0, 0, 0]
+    assert schedules.pressure_at(phase, 0.5, 6.0) == pytest.approx(3.0)
+    assert [schedules.pressure_at(phase, p, 6.0) for p in (0.67, 1.0)] == [6, 6]
+    assert schedules.pressure_at(schedules.Phase(5, 1e-3, (0, 0)), 0.0, 6.0) == 6
 
 
 def test_the_learning_rate_rises_then_falls_to_zero():
-    rates = [training.learning_rate_at(1e-2, p, 0.1) for p in np.linspace(0, 1, 101)]
+    rates = [schedules.learning_rate_at(1e-2, p, 0.1) for p in np.linspace(0, 1, 101)]
     assert rates[0] == 0 and rates[10] == pytest.approx(1e-2) and rates[-1] == pytest.approx(0)
     assert all(a < b for a, b in pairwise(rates[:11]))
     assert all(a > b for a, b in pairwise(rates[10:]))
@@ -62,7 +62,7 @@ def test_the_activity_is_a_mean_over_real_steps_and_its_gradient_reaches_every_w
     network = Network(3, 8, 2, 2)
     x, lengths = torch.randn(9, 4, 3), torch.tensor([9, 5, 7, 1])
     output = network(x, lengths)
-    activity = training.mean_activity(output.spikes, lengths)
+    activity = objective.mean_activity(output.spikes, lengths)
     counted = [sum(float((y[:n, b] != 0).sum()) for b, n in enumerate(lengths)) for y in output.events]
     assert activity.item() == pytest.approx(sum(counted) / (2 * 22 * 8))
     assert 0 < activity.item() < 1
@@ -78,7 +78,7 @@ def test_a_step_down_the_activity_gradient_makes_a_network_quieter():
     optimizer = torch.optim.SGD(network.parameters(), lr=2.0)
     seen = []
     for _ in range(6):
-        activity = training.mean_activity(network(x, lengths).spikes, lengths)
+        activity = objective.mean_activity(network(x, lengths).spikes, lengths)
         seen.append(activity.item())
         optimizer.zero_grad()
         activity.backward()
@@ -121,6 +121,44 @@ def test_the_dense_baseline_learns_by_the_same_loop_and_has_no_activity(small_ta
     assert evaluate_module(made.network(), small_task.test).accuracy > 0.8
 
 
+def test_the_loop_is_the_plain_one_bit_for_bit(small_task, small_recipe):
+    """Shipped networks must reproduce: the same random streams and the same operations in the same order."""
+    recipe, seed = small_recipe.but(epochs=2, ramp_start=0.2, ramp_end=0.6, activity_target=0.01), 3
+    torch.manual_seed(seed)
+    network = Network(3, 8, 2, 1, kernel="dense")
+    rng = np.random.default_rng(seed)
+    augment = Augmentation(small_task, recipe, torch.Generator().manual_seed(seed))
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": 1e-2}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    phase, total = schedules.Phase(2, recipe.learning_rate, (0.2, 0.6)), 2 * batches_per_epoch(96, 16)
+    weights = []
+    for step in range(total):
+        if step % (total // 2) == 0:
+            batches = bucketed(small_task.train, 16, rng)
+        chosen = next(batches)
+        for group in optimizer.param_groups:
+            group["lr"] = schedules.learning_rate_at(recipe.learning_rate, step / total, recipe.warmup)
+        x, lengths = (torch.from_numpy(a) for a in small_task.train.padded(chosen))
+        output = network(augment(x), lengths)
+        labels = torch.from_numpy(small_task.train.y[chosen])
+        loss = torch.nn.functional.cross_entropy(output.logits, labels, label_smoothing=0.05)
+        if pressure := schedules.pressure_at(phase, step / total, recipe.pressure):
+            activity = objective.mean_activity(output.spikes, lengths)
+            loss = loss + pressure * torch.relu(activity - recipe.activity_target)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_norm)
+        optimizer.step()
+        training.clamp_thresholds(network)
+        if (step + 1) % (total // 2) == 0:
+            weights.append({n: v.clone() for n, v in network.state_dict().items()})
+    made = training.train(small_task, recipe, seed=seed)
+    kept = weights[made.figures["epoch"] - 1]
+    assert all(torch.equal(made.weights[name], kept[name]) for name in kept)
+
+
 def test_the_same_seed_gives_the_same_network_and_another_seed_another(small_task, small_recipe):
     one, two, other = (training.train(small_task, small_recipe, seed=s).weights for s in (7, 7, 8))
     assert all(torch.equal(one[name], two[name]) for name in one)
@@ -142,8 +180,8 @@ def test_the_kept_epoch_is_the_one_whose_weights_are_returned(small_task, small_
     assert made.figures["epoch"] == kept.number
 
 
-def epoch(accuracy: float, activity: float | None) -> training.Epoch:
-    return training.Epoch(1, 0.0, accuracy, activity, kept=False)
+def epoch(accuracy: float, activity: float | None) -> selection.Epoch:
+    return selection.Epoch(1, 0.0, accuracy, activity, kept=False)
 
 
 @pytest.mark.parametrize(
@@ -161,11 +199,35 @@ def epoch(accuracy: float, activity: float | None) -> training.Epoch:
     ],
 )
 def test_epochs_are_chosen_within_the_activity_limit_first_then_by_accuracy(candidate, best, expected):
-    assert training.better(epoch(*candidate), best and epoch(*best), limit=0.08) is expected
+    assert selection.better(epoch(*candidate), best and epoch(*best), limit=0.08) is expected
+
+
+@pytest.mark.parametrize(
+    ("number", "best", "patience", "expected"),
+    [
+        (9, 1, 0, False),
+        (9, 6, 3, True),
+        (8, 6, 3, False),
+        (8, 1, 3, False),
+        (9, 1, 3, True),
+        (9, 9, 3, False),
+    ],
+)
+def test_waiting_for_a_better_epoch_begins_when_the_pressure_is_full(number, best, patience, expected):
+    phase = schedules.Phase(9, 1e-3, (1 / 3, 2 / 3))
+    assert selection.waited_enough(number, selection.Epoch(best, 0, 0, 0, True), phase, patience) is expected
+
+
+def test_training_stops_early_when_no_epoch_gets_better(small_task, small_recipe):
+    epochs = []
+    recipe = small_recipe.but(epochs=40, learning_rate=1e-1, patience=2)
+    training.train(small_task, recipe, seed=0, report=epochs.append)
+    last_kept = [e.number for e in epochs if e.kept][-1]
+    assert len(epochs) == max(last_kept, 27) + 2 < 40
 
 
 def test_a_loss_that_is_not_finite_is_an_error(small_task, small_recipe, monkeypatch):
-    monkeypatch.setattr(training.functional, "cross_entropy", lambda logits, *_a, **_k: logits.sum() * np.inf)
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda logits, *_a, **_k: logits.sum() * np.inf)
     with pytest.raises(EgretError, match="training diverged in epoch 1"):
         training.train(small_task, small_recipe)
 

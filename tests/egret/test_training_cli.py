@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from egret import tasks
+from egret import tasks, training
+from egret.checkpoint import load_checkpoint
 from egret.cli.main import main
 from egret.recipes import RECIPES
 from egru.image import load_image, save_image
@@ -37,7 +38,74 @@ def test_train_then_quantize_then_evaluate(as_digits, tmp_path, capsys, monkeypa
     shown = capsys.readouterr()
     assert f"{image.info['figures']['quantised']['test_accuracy']:.2%}" in shown.out
     assert f"{image.info['figures']['quantised']['test_activity'][0]:.2%}" in shown.out
-    assert sorted(os.listdir()) == ["small.egret", "small.safetensors"]
+    assert sorted(os.listdir()) == ["small.csv", "small.egret", "small.safetensors"]
+
+
+def test_settings_reach_the_recipe_and_the_command_of_the_checkpoint(as_digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["train", "digits", "--set", "eps=2.5", "--epochs", "2", "--set", "noise=0.0"]
+    assert main([*arguments, "-o", "small.safetensors"]) == 0
+    made = load_checkpoint(tmp_path / "small.safetensors")
+    assert made.recipe.eps == made.network().egru.options.eps == 2.5
+    assert made.command == "egret train digits --seed 0 --epochs 2 --set noise=0.0 --set eps=2.5"
+    assert main([*made.command.split()[1:], "-o", "again.safetensors"]) == 0
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "small.safetensors").read_bytes()
+
+
+def interrupting(monkeypatch, after: int) -> None:
+    """Let the next training be interrupted when epoch ``after`` is reported."""
+    original = training.fit
+
+    def fit(*arguments, report, **options):
+        monkeypatch.setattr(training, "fit", original)
+
+        def report_then_stop(epoch):
+            report(epoch)
+            if epoch.number == after:
+                raise KeyboardInterrupt
+
+        return original(*arguments, report=report_then_stop, **options)
+
+    monkeypatch.setattr(training, "fit", fit)
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_ends_with_the_same_file(
+    as_digits, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "digits", "--epochs", "4", "-o", "straight.safetensors"]) == 0
+    interrupting(monkeypatch, after=2)
+    capsys.readouterr()
+    assert main(["train", "digits", "--epochs", "4", "-o", "cut.safetensors"]) == 130
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    command = said.partition("whole epoch: ")[2]
+    assert command == "egret train digits --seed 0 --epochs 4 -o cut.safetensors --resume"
+    assert (tmp_path / "cut.state.safetensors").is_file() and not (tmp_path / "cut.safetensors").exists()
+    assert main(command.removesuffix(" --resume").split()[1:]) == 2
+    assert "go on with --resume, or delete it" in capsys.readouterr().err
+    assert main(command.split()[1:]) == 0
+    assert (tmp_path / "cut.safetensors").read_bytes() == (tmp_path / "straight.safetensors").read_bytes()
+    logs = [(tmp_path / f"{n}.csv").read_text().splitlines() for n in ("cut", "straight")]
+    without_time = [[line.rpartition(",")[0] for line in log] for log in logs]
+    assert without_time[0] == without_time[1] and len(without_time[0]) == 5
+    assert sorted(os.listdir()) == ["cut.csv", "cut.safetensors", "straight.csv", "straight.safetensors"]
+
+
+def test_resume_without_a_state_starts_from_the_beginning_and_says_so(
+    as_digits, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "digits", "--epochs", "1", "-o", "a.safetensors", "--resume"]) == 0
+    assert "no state a.state.safetensors: training starts from the beginning" in capsys.readouterr().err
+
+
+def test_an_interrupt_in_the_first_epoch_leaves_nothing(as_digits, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    interrupting(monkeypatch, after=1)
+    monkeypatch.setattr("egret.state.Keeper.save", lambda *_: None)
+    assert main(["train", "digits", "-o", "a.safetensors"]) == 130
+    assert "before the first epoch was done" in capsys.readouterr().err
+    assert os.listdir() == ["a.csv"]
 
 
 def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsys):
@@ -51,18 +119,20 @@ def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsy
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "mnist"], "task must be one of digits, har, not 'mnist'"),
+        (["train", "mnist"], "task must be one of digits, har, "),
+        (["train", "ptb-char"], "task ptb-char is a text, and labelled sequences are needed here"),
         (["train", "digits", "--units", "0"], "units must be an integer of at least 1, not 0"),
         (["train", "digits", "--epochs", "-1"], "epochs must be an integer of at least 1, not -1"),
         (["train", "digits", "--seed", "-1"], "seed must be at least 0"),
         (["train", "digits", "--model", "lstm"], "model must be one of egru, gru, not 'lstm'"),
+        (["train", "digits", "--set", "unit=3"], "a recipe has no setting 'unit': did you mean units?"),
         (["train", "digits", "-o", "none/x"], "output directory none must exist"),
         (["train", "digits", "-o", "."], "output . must be a file"),
         (["quantize", "none.safetensors"], "checkpoint none.safetensors must be an existing file"),
         (["quantize", "none.safetensors", "--bits", "9"], "bits must be an integer 2..8, not 9"),
         (["quantize", "none.safetensors", "--bits", "1"], "bits must be an integer 2..8, not 1"),
         (["evaluate"], "evaluate needs an image or --task"),
-        (["evaluate", "--task", "mnist"], "task must be one of digits, har, not 'mnist'"),
+        (["evaluate", "--task", "mnist"], "task must be one of digits, har, "),
         (["evaluate", "none.egret", "--task", "digits"], "none.egret"),
         (["evaluate", "other.egret"], "other.egret names no task: give --task"),
         (["evaluate", "other.egret", "--task", "digits", "--split", "x"], "split must be one of train, "),

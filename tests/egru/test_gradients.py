@@ -154,6 +154,14 @@ def test_zoneout_mixes_the_state_with_the_update_before_a_unit_may_fire():
     assert (y.item(), c.item()) == (pytest.approx(0.62), pytest.approx(0.02))
 
 
+def test_a_layer_has_zoneout_by_its_options_or_by_held_units_and_not_by_both():
+    values = random_case(seed=22, steps=3, batch=2, inputs=2, units=3)
+    with pytest.raises(egru.EgretError, match="held must be None for a layer that has zoneout"):
+        run_layer(*values, options=Options(zoneout=0.3), held=0.3)
+    mean = run_layer(*values, options=Options(zoneout=0.3))
+    torch.testing.assert_close(mean.y, run_layer(*values, options=Options(), held=0.3).y, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("zoneout", [-0.1, 1.0, math.nan])
 def test_a_zoneout_out_of_range_is_refused(zoneout):
     with pytest.raises(egru.EgretError, match="zoneout must be at least 0 and less than 1"):

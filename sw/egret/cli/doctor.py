@@ -108,14 +108,16 @@ def check_packages() -> Iterator[Finding]:
         if name in seen:
             continue
         seen.add(name)
-        needed = extra is None or extra[1] != "dev"
+        needed = extra is None or extra[1] not in ("dev", "dvs")
         try:
             have = metadata.version(name)
         except metadata.PackageNotFoundError:
-            option = f"'{DISTRIBUTION}[{extra[1]}]'" if extra else DISTRIBUTION
-            yield Finding(
-                name, "not installed", good=False, fatal=needed, remedy=f"make setup, or pip install {option}"
+            remedy = f"pip install '{DISTRIBUTION}[{extra[1]}]'" if extra else f"pip install {DISTRIBUTION}"
+            # make setup leaves out the extra of one task, which brings many packages.
+            remedy = (
+                f"for dvs-gesture: {remedy}" if extra and extra[1] == "dvs" else f"make setup, or {remedy}"
             )
+            yield Finding(name, "not installed", good=False, fatal=needed, remedy=remedy)
             continue
         tested = pinned.get(name)
         # A local part, as in 2.13.0+cpu, names a build of the same version.
@@ -201,12 +203,11 @@ def check_disk() -> Iterator[Finding]:
 
 def check_data() -> Iterator[Finding]:
     """Data sets that are in the cache; others are fetched when they are first used."""
-    from egret.tasks import NAMES, cache_directory, digits, har
+    from egret.tasks import ARCHIVES, cache_directory
 
     folder = cache_directory()
-    archives = {"digits": digits.ARCHIVE, "har": har.ARCHIVE}
-    for name in NAMES:
-        there = name in archives and (folder / archives[name].filename).is_file()
+    for name, archive in ARCHIVES.items():
+        there = (folder / archive.filename).is_file()
         state = f"in {folder}" if there else f"not yet in {folder}"
         remedy = "" if there else "fetched at first use (needs the network once)"
         yield Finding(f"data: {name}", state, good=there, remedy=remedy)

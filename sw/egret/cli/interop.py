@@ -49,7 +49,7 @@ def import_network(
         raise EgretError("zoneout is of evnn alone: a torch.nn.GRU has none")
     check_seed(seed)
     if task is not None:
-        tasks.check_name(task)
+        tasks.is_text(task)
     need_torch()
     import torch
 
@@ -72,7 +72,8 @@ def import_network(
     if task is None:
         save_network(network, path, imported.notes)
     else:
-        save_checkpoint(checkpoint_of(network, tasks.load(task), seed), path)
+        data = tasks.load_text(task) if tasks.is_text(task) else tasks.load(task)
+        save_checkpoint(checkpoint_of(network, data, seed), path)
     console = Console()
     for note in imported.notes:
         console.print(f"note: {note}", highlight=False, soft_wrap=True)

@@ -12,11 +12,15 @@ from .progress import epochs_shown, need_torch
 
 
 def seeds(
-    task: Annotated[str, typer.Argument(help="Task: digits or har.")],
+    task: Annotated[str, typer.Argument(help="Task, for example digits or har.")],
     numbers: Annotated[str, typer.Option("--seeds", help="Seeds, with commas between them.")] = "0,1,2",
     bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     units: Annotated[int | None, typer.Option(help="Units per layer; by default the task's recipe.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; by default the task's recipe.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="name=value of the recipe (sw/egret/recipes.py); may be repeated."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Directory for every checkpoint, image and the table."),
@@ -28,10 +32,11 @@ def seeds(
     """
     from egret import tasks
     from egret.recipes import parse_seeds, recipe
+    from egret.settings import changed
 
-    chosen = recipe(tasks.check_name(task)).but(units=units, epochs=epochs)
+    chosen = changed(recipe(tasks.check_name(task)), settings or (), units=units, epochs=epochs)
     wanted = parse_seeds(numbers)
-    need_torch()
+    need_torch(chosen.threads)
     from egret.checkpoint import check_directory
     from egret.quantisation import check_bits
     from egret.repeats import repeat, save_repeats, table_of

@@ -59,13 +59,17 @@ def sim_full(
     """
     # The golden model's products are small: more threads would only be in the simulator's way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from egret import tasks
+    from egret import networks, tasks
     from egret_sim.build import SimulationError
 
     if report and not image and not task:
         raise EgretError("report names one file: give an image or --task with it")
     config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
-    wanted = [(image, task)] if image or task else [(None, name) for name in tasks.NAMES]
+    wanted = (
+        [(image, task)]
+        if image or task
+        else [(None, name) for name in networks.names() if name in tasks.NAMES]
+    )
     try:
         for path, name in wanted:
             _Test(path, name, samples, seed, config).run(modes_of(stalls), cocotb_samples, report)

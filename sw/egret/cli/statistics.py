@@ -38,18 +38,23 @@ def statistics(
     if network is None:
         if task is None:
             raise EgretError("statistics needs a network or --task")
-        network = networks.shipped(tasks.check_name(task))
+        tasks.is_text(task)
+        network = networks.shipped(task)
     tasks.check_split(split)
     need_torch()
-    from egret.statistics import collect, open_network
+    from egret.statistics import collect, collect_text, open_network
 
     opened = open_network(network)
     task = task or opened.task
     if not isinstance(task, str):
-        raise EgretError(f"{network} names no task: give --task, one of {', '.join(tasks.NAMES)}")
-    data = tasks.load(tasks.check_name(task))
+        raise EgretError(
+            f"{network} names no task: give --task, one of {', '.join(tasks.NAMES + tasks.TEXT_NAMES)}"
+        )
     with Console(stderr=True).status(f"counting {network.name}"):
-        seen = collect(opened, data, split, eps=eps)
+        if tasks.is_text(task):
+            seen = collect_text(opened, tasks.load_text(task), split, eps=eps)
+        else:
+            seen = collect(opened, tasks.load(task), split, eps=eps)
     if as_json:
         print(json.dumps({"network": network.name, "task": task, "split": split, **seen.as_dict()}, indent=1))
         return

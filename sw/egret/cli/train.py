@@ -2,48 +2,89 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from .progress import epochs_shown, need_torch
 
+if TYPE_CHECKING:
+    from egret.training import Report
+
 
 def train(
-    task: Annotated[str, typer.Argument(help="Task: digits or har.")],
+    task: Annotated[str, typer.Argument(help="Task, for example digits or har.")],
     seed: Annotated[int, typer.Option(help="Seed of the initial weights, the batches and the noise.")] = 0,
     units: Annotated[int | None, typer.Option(help="Units per layer; by default the task's recipe.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers; by default the task's recipe.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; by default the task's recipe.")] = None,
     model: Annotated[str, typer.Option(help="egru, or gru for the dense baseline.")] = "egru",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="name=value of the recipe (sw/egret/recipes.py); may be repeated."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Checkpoint; by default TASK-MODEL-SEED.safetensors."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    log_csv: Annotated[
+        Path | None, typer.Option(help="Figures of every epoch; by default the checkpoint's name, .csv.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Directory for TensorBoard's log; by default none is written.")
     ] = None,
 ) -> None:
     """Train a float network, and keep the epoch that is best on the validation part.
 
     The pressure towards few events sets in after the first third of the epochs. The test part is not used.
+    After every epoch the state of the training is saved beside the checkpoint, until that is written.
     """
     from egret import tasks
     from egret.recipes import check_model, check_seed, recipe
+    from egret.settings import changed
+    from egru.errors import EgretError
 
-    chosen = recipe(tasks.check_name(task)).but(units=units, layers=layers, epochs=epochs)
+    base = recipe(tasks.check_name(task))
+    chosen = changed(base, settings or (), units=units, layers=layers, epochs=epochs)
     check_model(model)
     check_seed(seed)
-    need_torch()
+    need_torch(chosen.threads)
     from egret import training
-    from egret.checkpoint import check_writable, save_checkpoint
+    from egret.checkpoint import check_directory, check_writable, command_of, save_checkpoint
+    from egret.logs import CsvLog, TensorBoardLog, Together
+    from egret.selection import told
+    from egret.state import state_path
 
     path = check_writable(output or Path(f"{task}-{model}-{seed}.safetensors"))
+    state = check_writable(state_path(path))
+    if state.exists() and not resume:
+        raise EgretError(
+            f"{state} is the state of an interrupted run: go on with --resume, or delete it to start again"
+        )
+    logs: list[Report] = [CsvLog(check_writable(log_csv or path.with_suffix(".csv")))]
+    if tensorboard is not None:
+        logs.append(TensorBoardLog(check_directory(tensorboard)))
+    notes = Console(stderr=True, soft_wrap=True, highlight=False)
+    if resume and not state.exists():
+        notes.print(f"there is no state {state}: training starts from the beginning")
     data = tasks.load(task)
-    with epochs_shown(f"{task} {model}-{chosen.units} seed {seed}", chosen.epochs) as report:
-        checkpoint = training.train(data, chosen, model=model, seed=seed, report=report)
+    try:
+        with epochs_shown(f"{task} {model}-{chosen.label} seed {seed}", chosen.epochs) as shown:
+            report = Together(shown, *logs)
+            checkpoint = training.train(data, chosen, model=model, seed=seed, report=report, state=state)
+    except KeyboardInterrupt:
+        if state.exists():
+            again = shlex.join(["-o", str(path), *(["--log-csv", str(log_csv)] if log_csv else [])])
+            command = f"{command_of(task, model, seed, chosen)} {again} --resume"
+            notes.print(f"egret: interrupted; to go on after the last whole epoch: {command}")
+        else:
+            notes.print("egret: interrupted before the first epoch was done: there is nothing to resume")
+        raise typer.Exit(130) from None
     save_checkpoint(checkpoint, path)
-    figures = checkpoint.figures
-    line = f"epoch {figures['epoch']}: {figures['validation_accuracy']:.2%} of the validation part"
-    if model == "egru":
-        line += f" at {figures['validation_activity']:.2%} activity"
-    Console().print(f"{line}; wrote {path}", highlight=False, soft_wrap=True)
+    state.unlink(missing_ok=True)
+    line = f"epoch {checkpoint.figures['epoch']}: {told(checkpoint.figures)}; wrote {path}"
+    Console().print(line, highlight=False, soft_wrap=True)

@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from egret.checkpoint import FORMAT as CHECKPOINT_FORMAT
-from egret.checkpoint import Checkpoint, build, load_checkpoint, write_whole
+from egret.checkpoint import Checkpoint, build, for_hardware, load_checkpoint, write_whole
 from egret.recipes import recipe
-from egret.tasks import Task
+from egret.tasks import Task, Text
 from egru import Network
 from egru.errors import EgretError
 
@@ -58,9 +58,7 @@ def load_network(path: Path) -> Network:
                 f"{path} must hold an EGRU, and holds the baseline {checkpoint.model}: `egret import gru` "
                 "makes an EGRU of it"
             )
-        network = checkpoint.network()
-        assert isinstance(network, Network)
-        return network
+        return for_hardware(checkpoint)
     if kind != FORMAT:
         raise EgretError(
             f"{path} must be a file of `egret import` or `egret train`: its header does not say so"
@@ -81,7 +79,7 @@ def load_network(path: Path) -> Network:
     return network.eval()
 
 
-def checkpoint_of(network: Network, task: Task, seed: int) -> Checkpoint:
+def checkpoint_of(network: Network, task: Task | Text, seed: int) -> Checkpoint:
     """Make a checkpoint of a network for a task, as `egret quantize` reads it; the recipe is the task's.
 
     Raises EgretError if the network does not fit the task, or has an option that a checkpoint cannot hold.
@@ -93,7 +91,14 @@ def checkpoint_of(network: Network, task: Task, seed: int) -> Checkpoint:
     ):
         if ours != theirs:
             raise EgretError(f"a network for task {task.name} must have {theirs} {name}, not {ours}")
-    chosen = recipe(task.name).but(units=stack.hidden_size, layers=stack.num_layers)
+    chosen = recipe(task.name).but(
+        units=stack.hidden_size,
+        layers=stack.num_layers,
+        sizes=(),
+        readout=network.readout_mode,
+        eps=stack.options.eps,
+        gamma=stack.options.gamma,
+    )
     made = build("egru", task.input_size, task.num_classes, chosen)
     assert isinstance(made, Network)
     differences = [

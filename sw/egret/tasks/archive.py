@@ -1,20 +1,22 @@
 """Fetch a published package archive once, check it, keep it, and read single files out of it.
 
-The archive is fetched by pip, the ordinary client, so that a user's mirrors and proxies are honoured. It
-is only read as a container, and never installed. For a source archive pip itself runs the set-up script, to
-learn the metadata; it does so after checking the archive against the checksum here, so what runs is what was
-reviewed.
+The archive is fetched by the ordinary client, pip or npm, so that a user's mirrors and proxies are honoured.
+It is only read as a container, and never installed. For a source archive pip itself runs the set-up script,
+to learn the metadata; it does so after checking the archive against the checksum here, so what runs is what
+was reviewed. npm runs no script.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +30,7 @@ FETCH_TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class Archive:
-    """A package archive: a wheel (``.whl``) or a source archive (``.tar.gz``)."""
+    """A package archive: pip's wheel (``.whl``) or source archive (``.tar.gz``), or npm's ``.tgz``."""
 
     package: str
     version: str
@@ -39,6 +41,11 @@ class Archive:
     def is_wheel(self) -> bool:
         """Whether the archive is a wheel."""
         return self.filename.endswith(".whl")
+
+    @property
+    def client(self) -> str:
+        """The program that fetches it, pip or npm."""
+        return "npm" if self.filename.endswith(".tgz") else "pip"
 
 
 def cache_directory() -> Path:
@@ -81,22 +88,22 @@ def fetch(archive: Archive) -> Path:
 
 
 def _download(archive: Archive, work: Path) -> Path:
-    wanted = work / "requirements.txt"
-    wanted.write_text(
-        f"{archive.package}=={archive.version} --hash=sha256:{archive.sha256}\n", encoding="utf-8"
-    )
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
-    command += ["--disable-pip-version-check", "--quiet", "--dest", str(work)]
-    command += ["--only-binary" if archive.is_wheel else "--no-binary", archive.package, "-r", str(wanted)]
+    prepare = _npm_command if archive.client == "npm" else _pip_command
+    fetched = work / archive.filename
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False)
-        reason = _last_line(done.stderr) if done.returncode else ""
+        command = prepare(archive, work)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False, cwd=work
+        )
+        reason = _complaint(archive.client, done.stderr) if done.returncode else ""
+        reason = reason or ("" if fetched.is_file() else f"{archive.client} saved no such file")
     except subprocess.TimeoutExpired:
         reason = f"no answer within {FETCH_TIMEOUT_S} s"
-    fetched = work / archive.filename
-    if reason or not fetched.is_file():
+    except FileNotFoundError as error:
+        reason = str(error)
+    if reason:
         raise EgretError(
-            f"cannot fetch {archive.package} {archive.version}: {reason or 'pip saved no such file'}. "
+            f"cannot fetch {archive.package} {archive.version}: {reason}. "
             f"Connect to the network and run again, or put {archive.filename} into {cache_directory()}"
         )
     if digest(fetched) != archive.sha256:
@@ -106,23 +113,61 @@ def _download(archive: Archive, work: Path) -> Path:
     return fetched
 
 
-def _last_line(text: str) -> str:
+def _pip_command(archive: Archive, work: Path) -> list[str]:
+    wanted = work / "requirements.txt"
+    wanted.write_text(
+        f"{archive.package}=={archive.version} --hash=sha256:{archive.sha256}\n", encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
+    command += ["--disable-pip-version-check", "--quiet", "--dest", str(work)]
+    return [
+        *command,
+        "--only-binary" if archive.is_wheel else "--no-binary",
+        archive.package,
+        "-r",
+        str(wanted),
+    ]
+
+
+def _npm_command(archive: Archive, _work: Path) -> list[str]:
+    npm = shutil.which("npm")  # npm packs into the directory that it runs in
+    if npm is None:
+        raise FileNotFoundError("the program npm (of Node.js), which fetches it, is not installed")
+    return [npm, "pack", f"{archive.package}@{archive.version}", "--ignore-scripts", "--loglevel=error"]
+
+
+def _complaint(client: str, text: str) -> str:
+    """One line of what a client wrote when it failed."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["pip failed without a message"])[-1].removeprefix("ERROR: ")
+    if client == "pip":
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR:")]
+        return (errors or lines or ["pip failed without a message"])[-1]
+    said = [line.removeprefix("npm error ").removeprefix("npm ERR! ") for line in lines]
+    # Codes come first; the first sentence says what they mean.
+    plain = [line for line in said if not line.startswith(("code ", "syscall ", "errno "))]
+    return (plain or said or ["npm failed without a message"])[0]
 
 
 def read_member(archive: Archive, member: str) -> bytes:
     """Return the bytes of the file ``member`` of an archive, which is fetched if need be."""
+    return read_members(archive, [member])[member]
+
+
+def read_members(archive: Archive, members: Sequence[str]) -> dict[str, bytes]:
+    """Return the bytes of files of an archive, by name; the archive is fetched if need be."""
     path = fetch(archive)
+    found: dict[str, bytes] = {}
+    member = ""
     try:
-        if archive.is_wheel:
-            with zipfile.ZipFile(path) as wheel:
-                return wheel.read(member)
-        with tarfile.open(path) as source:
-            file = source.extractfile(member)
-            if file is None:
-                raise KeyError(member)
-            return file.read()
+        with zipfile.ZipFile(path) if archive.is_wheel else tarfile.open(path) as container:
+            for member in members:
+                if isinstance(container, zipfile.ZipFile):
+                    found[member] = container.read(member)
+                    continue
+                file = container.extractfile(member)
+                if file is None:
+                    raise KeyError(member)
+                found[member] = file.read()
     except (KeyError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise EgretError(f"{archive.filename} must hold the file {member}: {error}") from error
+    return found

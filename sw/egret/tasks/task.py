@@ -101,6 +101,11 @@ class Normalisation:
             tuple(float(f"{1 / v:.4g}") for v in deviation),
         )
 
+    @classmethod
+    def scaled(cls, channels: int, scale: float) -> Normalisation:
+        """Constants that leave 0 at exactly 0, for inputs whose silence is to cost no events."""
+        return cls((0.0,) * channels, (scale,) * channels)
+
     def apply(self, raw: np.ndarray) -> np.ndarray:
         """Normalise one sequence T x I; the result is float32."""
         out = (raw.astype(np.float64) - np.array(self.offset)) * np.array(self.scale)
@@ -116,8 +121,8 @@ class Normalisation:
 class Task:
     """A classification task with a training, a validation and a test part.
 
-    The constants of ``normalisation`` come from the training part alone. ``vectors`` names the channels that
-    form vectors in space, three by three.
+    The constants of ``normalisation`` come from the training part alone, or from the sensor's range.
+    ``vectors`` names the channels that form vectors in space, three by three.
     """
 
     name: str
