@@ -66,9 +66,13 @@ def test_a_gru_becomes_a_checkpoint_that_is_fine_tuned_and_quantised(
     monkeypatch.setitem(RECIPES, "digits", small_recipe)
     torch.manual_seed(1)
     torch.save({"state_dict": GRUNetwork(3, 10, 2).state_dict()}, "gru.pt")
-    assert main(["import", "gru", "gru.pt", "--task", "digits", "-o", "start.safetensors"]) == 0
+    words = ["import", "gru", "gru.pt", "--task", "digits", "--mode", "last", "-o", "start.safetensors"]
+    assert main(words) == 0
     assert "note: the thresholds are new" in capsys.readouterr().out
-    assert load_checkpoint(tmp_path / "start.safetensors").recipe.units == 10
+    checkpoint = load_checkpoint(tmp_path / "start.safetensors")
+    assert checkpoint.recipe.units == 10
+    assert isinstance(network := checkpoint.network(), Network) and network.readout_mode == "last"
+    assert load_network(tmp_path / "start.safetensors").readout_mode == "last"
     assert main(["quantize", "start.safetensors", "--epochs", "1"]) == 0
     assert (tmp_path / "start.egret").is_file()
     assert main(["export", "start.safetensors", "--state"]) == 0
