@@ -46,8 +46,9 @@ class EGRU(nn.Module):
     batch_first : x and y are B x T x features; the state stays num_layers x B x H.
     theta_mean : mean m of the initial thresholds, drawn from Beta(3m / (1-m), 3); within (0, 1).
     memory : steps, more than 2, that units remember at first: the biases of update gates start at the
-        logarithm of uniform numbers from 1 to memory - 1, so that z keeps the state (Tallec and Ollivier, "Can
-        recurrent neural networks warp time?", ICLR 2018, for this gate). 0: they start at zero, like all others.
+        logarithm of uniform numbers from 1 to memory - 1, so that z keeps the state (Tallec and Ollivier,
+        "Can recurrent neural networks warp time?", ICLR 2018, for this gate). 0: they start at zero, like
+        all others.
     kernel : "dense" (PyTorch operations), "sparse" (event-driven, compiled for this CPU: time and gradients
         of silent units are saved) or "auto" (sparse for float32 and float64 on the CPU from 32 units and 8
         steps x sequences on, if there is a C++ compiler). Kernels sum in different orders: results differ by
