@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "egret: $$tool is needed (on Debian: apt-get install $$tool)" >&2; exit 2; }; done
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV) \
 	  || { echo "egret: '$(PYTHON) -m venv' failed (on Debian: apt-get install python3-venv)" >&2; exit 2; }
-	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,logs,distributed,sim,formal,build,bench,dev]'
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,logs,distributed,sim,formal,build,bench,onnx,dev]'
 	@touch $@
 
 test: setup ## all tests

@@ -28,7 +28,7 @@ class Saved(NamedTuple):
     """
 
     x: Tensor  #: T x B x I, the layer's input
-    z: Tensor  #: T x B x H, update gate after the sigmoid
+    z: Tensor  #: T x B x H, update gate after the sigmoid and the zoneout
     r: Tensor  #: T x B x H, reset gate after the sigmoid
     g: Tensor  #: T x B x H, candidate after the tanh
     gated: Tensor  #: T x B x H; reset="after": q_g = R_g y[t-1] + b_hh_g; "before": w = r * y[t-1]
@@ -99,6 +99,8 @@ def backward_through_time(
     then in both
 
         dg = (1-z)*D*(1-g^2);   dz = (c[t-1]-g)*D*z*(1-z);   da = (dz, dr, dg)
+
+    (with zoneout p, z = p + (1-p)*sigmoid, and dz = (c[t-1]-g)*D*(z-p)*(1-z)/(1-p));
 
     for reset="after" (g = tanh(a_g + r*q_g))
 
@@ -180,7 +182,9 @@ def _linearise(saved: Saved, theta: Tensor, options: Options, block: slice) -> _
     candidate = (g * g).neg_().add_(1.0).mul_(one_minus_z)
     slope_r = (1.0 - r).mul_(r)
     gates = z.new_empty(z.shape[0], z.shape[1], 3, z.shape[2])
-    torch.mul((saved.c_prev[block] - g).mul_(z), one_minus_z, out=gates[:, :, 0])
+    p = options.zoneout
+    slope_z = (z - p).div_(1.0 - p) if p else z
+    torch.mul((saved.c_prev[block] - g).mul_(slope_z), one_minus_z, out=gates[:, :, 0])
     if options.reset == "after":
         torch.mul(candidate, slope_r.mul_(saved.gated[block]), out=gates[:, :, 1])
         torch.mul(candidate, r, out=gates[:, :, 2])

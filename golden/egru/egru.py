@@ -45,13 +45,16 @@ class EGRU(nn.Module):
     gamma, eps : surrogate gradient gamma * max(0, 1 - eps * |c~ - theta|) for do/dc~.
     batch_first : x and y are B x T x features; the state stays num_layers x B x H.
     theta_mean : mean m of the initial thresholds, drawn from Beta(3m / (1-m), 3); within (0, 1).
-    memory : steps, more than 2, that units remember at first: the update gates' biases start at the logarithm of
-        uniform numbers from 1 to memory - 1, so that z keeps the state (Tallec and Ollivier, "Can recurrent neural
-        networks warp time?", ICLR 2018, for this gate). 0: they start at zero like all others.
+    memory : steps, more than 2, that units remember at first: the biases of update gates start at the
+        logarithm of uniform numbers from 1 to memory - 1, so that z keeps the state (Tallec and Ollivier,
+        "Can recurrent neural networks warp time?", ICLR 2018, for this gate). 0: they start at zero, like
+        all others.
     kernel : "dense" (PyTorch operations), "sparse" (event-driven, compiled for this CPU: time and gradients
         of silent units are saved) or "auto" (sparse for float32 and float64 on the CPU from 32 units and 8
         steps x sequences on, if there is a C++ compiler). Kernels sum in different orders: results differ by
         rounding, and where that moves a potential over its threshold, by an event. May be set later.
+    zoneout : p within [0, 1): z becomes p + (1 - p) * z, in training and evaluation alike; see `Options`.
+        Computed densely, and not to be quantised.
 
     Attributes
     ----------
@@ -77,6 +80,7 @@ class EGRU(nn.Module):
         theta_mean: float = 0.3,
         memory: float = 0.0,
         kernel: str = "auto",
+        zoneout: float = 0.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -84,7 +88,7 @@ class EGRU(nn.Module):
         self.input_size = positive_integer("input_size", input_size)
         self.hidden_size = positive_integer("hidden_size", hidden_size)
         self.num_layers = positive_integer("num_layers", num_layers)
-        self.options = Options(reset=reset, state_reset=state_reset, gamma=gamma, eps=eps)
+        self.options = Options(reset=reset, state_reset=state_reset, gamma=gamma, eps=eps, zoneout=zoneout)
         if not isinstance(batch_first, bool):
             raise TypeError(f"batch_first must be a bool, not {batch_first!r}")
         self.batch_first = batch_first
@@ -217,10 +221,11 @@ class EGRU(nn.Module):
     def extra_repr(self) -> str:
         """Sizes and options, for print(module)."""
         o = self.options
+        zoneout = f", zoneout={o.zoneout}" if o.zoneout else ""
         return (
             f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, reset={o.reset!r}, "
             f"state_reset={o.state_reset!r}, gamma={o.gamma}, eps={o.eps}, batch_first={self.batch_first}, "
-            f"kernel={self.kernel!r}"
+            f"kernel={self.kernel!r}{zoneout}"
         )
 
 

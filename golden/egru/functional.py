@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from egru.backward import Gradients, Saved, backward_through_time, length_mask, surrogate
+from egru.errors import EgretError
 from egru.kernels.choice import is_sparse
 from egru.kernels.sparse import sparse_layer
 from egru.options import Options
@@ -75,6 +76,8 @@ def forward_sequence(
     held against finite differences. For `held` see `egru_layer`.
     """
     weight_ih, weight_hh, bias_ih, bias_hh, theta = parameters
+    if held is None and options.zoneout:
+        held = options.zoneout
     steps, batch, _ = x.shape
     units = theta.shape[0]
     after = options.reset == "after"
@@ -177,12 +180,16 @@ def egru_layer(
 
     `held` is zoneout, always computed densely: booleans T x B x H, true where a unit's update gate z is put
     to 1, so that it keeps its state (c~ = c[t-1]) in that step; or the probability of that, for evaluation,
-    whose z is the mean, p + (1 - p) * z, and whose outputs carry no gradient.
+    whose z is the mean, p + (1 - p) * z, and whose outputs carry no gradient. The zoneout of `options` is the
+    same mean with its gradient, for layers without `held`.
     """
+    if held is not None and options.zoneout:
+        raise EgretError(f"held must be None for a layer that has zoneout {options.zoneout}")
     if isinstance(held, float):
         with torch.no_grad():
             return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire, held))
-    if held is None and fire is heaviside and is_sparse(kernel, x, parameters.theta.shape[0]):
+    plain = held is None and not options.zoneout and fire is heaviside
+    if plain and is_sparse(kernel, x, parameters.theta.shape[0]):
         return LayerOutput(*sparse_layer(x, c0, y0, parameters, options, lengths=lengths, spikes=spikes))
     # Where a unit is held z is 1, and so z (1 - z), the derivative that the backward pass forms of it, is 0.
     return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire, held))

@@ -20,6 +20,9 @@ class Options:
         the output is subtracted in the next step).
     gamma : height of the surrogate gradient at the threshold, > 0.
     eps : slope of the surrogate gradient, > 0; its support is 1/eps to either side of the threshold.
+    zoneout : p within [0, 1), the share of the old state that a step keeps whatever the update gate says:
+        z = p + (1 - p) * sigmoid(...). It is what a network trained with zoneout (a random p of the units
+        keep their state) computes in evaluation, the expected update.
 
     Raises EgretError, naming the parameter, for any other value.
     """
@@ -28,6 +31,7 @@ class Options:
     state_reset: str = "threshold"
     gamma: float = 0.7
     eps: float = 1.0
+    zoneout: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value once, at the border."""
@@ -35,12 +39,16 @@ class Options:
             raise EgretError(f"reset must be one of {RESETS}, not {self.reset!r}")
         if self.state_reset not in STATE_RESETS:
             raise EgretError(f"state_reset must be one of {STATE_RESETS}, not {self.state_reset!r}")
-        for name in ("gamma", "eps"):
+        for name in ("gamma", "eps", "zoneout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise TypeError(f"{name} must be a number, not {value!r}")
+        for name in ("gamma", "eps"):
+            value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise EgretError(f"{name} must be finite and greater than 0, not {value!r}")
+        if not 0 <= self.zoneout < 1:
+            raise EgretError(f"zoneout must be at least 0 and less than 1, not {self.zoneout!r}")
 
 
 def check_kernel(kernel: str) -> str:

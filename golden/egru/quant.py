@@ -61,6 +61,12 @@ class QuantNetwork(nn.Module):
         readout_spec: ReadoutSpec,
     ) -> None:
         super().__init__()
+        if network.egru.options.zoneout:
+            raise EgretError(
+                f"zoneout must be 0 for a network that is quantised, not {network.egru.options.zoneout}: "
+                "a layer of an image has one sigmoid table for both gates, z and r, and zoneout changes that "
+                "of z alone; train the network on without zoneout first"
+            )
         self.egru = copy.deepcopy(network.egru)
         self.readout = copy.deepcopy(network.readout)
         self.readout_mode = network.readout_mode

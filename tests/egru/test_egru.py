@@ -253,3 +253,21 @@ C = torch.zeros(1, 2, 5)
 def test_bad_input_names_parameter_value_and_rule(arguments, error, message):
     with pytest.raises(error, match=message):
         EGRU(3, 5)(*arguments)
+
+
+def test_memory_starts_the_update_gates_at_the_logarithm_of_steps_and_nothing_else():
+    torch.manual_seed(3)
+    network = EGRU(2, 500, memory=100)
+    torch.manual_seed(3)
+    plain = EGRU(2, 500)
+    bias = network.bias_ih_l0.detach()
+    keeps = bias[:500].exp()
+    assert keeps.min() >= 1 and keeps.max() <= 99 and 45 < keeps.mean() < 55
+    assert not bias[500:].any() and not plain.bias_ih_l0.any()
+    assert torch.equal(network.weight_hh_l0, plain.weight_hh_l0)
+
+
+@pytest.mark.parametrize("memory", [2, -1, float("inf")])
+def test_a_memory_of_two_steps_or_less_is_refused(memory):
+    with pytest.raises(EgretError, match="memory must be 0 or a finite number of steps above 2"):
+        EGRU(2, 4, memory=memory)

@@ -131,6 +131,44 @@ def test_gradients_of_the_smoothed_layer_equal_its_finite_differences(
 
 
 @combinations
+def test_gradients_of_the_smoothed_layer_with_zoneout_equal_its_finite_differences(reset, state_reset):
+    options = Options(reset=reset, state_reset=state_reset, zoneout=0.3)
+    values = leaves(random_case(seed=21, steps=4, batch=2, inputs=2, units=3))
+
+    def layer(*args):
+        return tuple(run_layer(*args, options=options, fire=smooth_step))
+
+    assert torch.autograd.gradcheck(layer, values, eps=1e-6, atol=1e-7, rtol=1e-6)
+
+
+def test_zoneout_mixes_the_state_with_the_update_before_a_unit_may_fire():
+    # One unit, gates of 1/2, g = .8: z = .2 + .8 / 2 = .6, so c~ = .6 * .5 + .4 * .8 = .62 > .6 fires.
+    layer = egru.EGRU(1, 1, zoneout=0.2, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+        layer.bias_ih_l0[2] = math.atanh(0.8)
+        layer.theta_l0.fill_(0.6)
+        start = torch.full((1, 1, 1), 0.5, dtype=torch.float64)
+        y, (c, _) = layer(torch.zeros(1, 1, 1, dtype=torch.float64), (start, torch.zeros_like(start)))
+    assert (y.item(), c.item()) == (pytest.approx(0.62), pytest.approx(0.02))
+
+
+def test_a_layer_has_zoneout_by_its_options_or_by_held_units_and_not_by_both():
+    values = random_case(seed=22, steps=3, batch=2, inputs=2, units=3)
+    with pytest.raises(egru.EgretError, match="held must be None for a layer that has zoneout"):
+        run_layer(*values, options=Options(zoneout=0.3), held=0.3)
+    mean = run_layer(*values, options=Options(zoneout=0.3))
+    torch.testing.assert_close(mean.y, run_layer(*values, options=Options(), held=0.3).y, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("zoneout", [-0.1, 1.0, math.nan])
+def test_a_zoneout_out_of_range_is_refused(zoneout):
+    with pytest.raises(egru.EgretError, match="zoneout must be at least 0 and less than 1"):
+        egru.EGRU(1, 1, zoneout=zoneout)
+
+
+@combinations
 def test_gradients_of_the_smoothed_layer_equal_differences_of_the_plain_model(reset, state_reset):
     options = Options(reset=reset, state_reset=state_reset)
     values = random_case(seed=2, steps=5, batch=2, inputs=3, units=4)

@@ -1,12 +1,17 @@
 """Statistics against counts made by hand or one value at a time."""
 
+import json
 import math
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from egru import EGRU, EgretError, Network
-from egru.statistics import measure
+from egru import EGRU, EgretError, Network, NetworkImage
+from egru.image import InputSpec, Layer, LayerSpec, Readout, ReadoutSpec
+from egru.statistics import measure, measure_image
 
 torch.set_num_threads(1)
 
@@ -131,3 +136,38 @@ def test_a_dense_model_asks_for_all_forward_work():
 def test_bad_input_is_refused_like_in_a_forward_pass():
     with pytest.raises(EgretError, match="x must be T x B x I with I = 4"):
         measure(EGRU(4, 6), torch.zeros(3, 2, 5))
+
+
+@pytest.mark.parametrize(
+    ("reset", "state_reset", "expected"),
+    [
+        # |c~ - theta| by the page's table: u0 6705, 15040, 6878; u1 0, 2066, 4008.
+        # u0 fires in step 0, u1 in step 1.
+        (
+            "after",
+            "threshold",
+            {"events": 2, "recurrent_events": 2, "surrogate_units": 5, "backward_units": 5},
+        ),
+        # u0 10530, 5911, 3325; u1 244, 26433, 4015. u0 fires in every step, u1 in step 0.
+        ("before", "output", {"events": 4, "recurrent_events": 3, "surrogate_units": 4, "backward_units": 5}),
+    ],
+)
+def test_the_worked_example_of_the_numerics_page_counted_by_hand(reset, state_reset, expected):
+    page = (Path(__file__).parents[2] / "docs" / "numerics.md").read_text(encoding="utf-8")
+    net = json.loads(re.search(r"```json\n(.*?)```", page.split("## 8. A worked example")[1], re.DOTALL)[1])
+    source = InputSpec(**net["input"])
+    spec = LayerSpec(**net["layer"] | {"reset": reset, "state_reset": state_reset})
+    tensors = {name: np.array(net[name]) for name in Layer.TENSORS}
+    weight, bias = np.array(net["readout_weight"]), np.array(net["readout_bias"])
+    readout = Readout(spec=ReadoutSpec(**net["readout"]), weight=weight, bias=bias)
+    layer = Layer(spec=spec, input_format=source.format, **tensors)
+    image = NetworkImage("example", source, (layer,), readout, {})
+    x = np.array(net["x"])[:, None]
+    (s,) = measure_image(image, x, eps=4.0)  # the surrogate reaches 2^15 / 4 = 8192
+    assert {name: getattr(s, name) for name in expected} == expected
+    assert (s.steps, s.sequences, s.input_events, s.carried_units) == (3, 1, 4, 3)
+    assert s.forward_macs == 6 * (4 + expected["recurrent_events"])
+    assert s.backward_macs == s.forward_macs + 6 * 3
+    # A padded copy beside it doubles every count, and the padding counts for nothing.
+    longer = np.pad(np.concatenate((x, x), axis=1), ((0, 4), (0, 0), (0, 0)), constant_values=1)
+    assert measure_image(image, longer, np.array([3, 3]), eps=4.0) == [s + s]

@@ -22,6 +22,7 @@ from egret.cli import (
     formal,
     fuzz,
     generate,
+    interop,
     mutate,
     plan,
     quantize,
@@ -29,6 +30,7 @@ from egret.cli import (
     sim_full,
     sim_netlist,
     simulate,
+    statistics,
     summary,
     timing,
     train,
@@ -47,6 +49,7 @@ for _command in (
     quantize.quantize,
     evaluate.evaluate,
     seeds.seeds,
+    statistics.statistics,
     generate.generate,
     simulate.simulate,
     sim_netlist.sim_netlist,
@@ -62,9 +65,11 @@ for _command in (
     bench_fpga.bench_fpga,
     faults.faults,
     bench_train.bench_train,
+    interop.export,
     doctor.doctor,
 ):
     app.command()(_command)
+app.command(name="import")(interop.import_network)
 
 
 def _show_version(wanted: bool) -> None:

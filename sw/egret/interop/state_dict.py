@@ -1,0 +1,181 @@
+"""Reading a state dict from a file that somebody else wrote: tensors only, never code."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from egru import Network
+from egru.errors import EgretError
+
+#: Keys under which training scripts keep a state dict inside a larger checkpoint.
+NESTED = ("state_dict", "model_state_dict", "model")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network made from another library's state dict."""
+
+    network: Network
+    notes: tuple[str, ...]  #: what is not as it was there, one sentence each
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a state dict: a safetensors file, or a PyTorch file with nothing but tensors.
+
+    A PyTorch file is a pickle, and is read with ``weights_only``: no object in it is ever built. A state dict
+    below one of the keys `NESTED` is found. Narrow floats become float32.
+
+    Raises EgretError for a missing or damaged file, one that holds more than plain values, and for tensors
+    that are not finite.
+    """
+    if not path.is_file():
+        raise EgretError(f"state dict {path} must be an existing file")
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        # A safetensors file starts with the length of its header, eight bytes, and the header's brace.
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # about protocols of pickle: what cannot be read is an error below
+            found = load_file(path) if start[8:] == b"{" else torch.load(path, "cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise EgretError(
+            f"state dict {path} must hold tensors and plain values only; save `model.state_dict()`, and not "
+            f"the model: {str(error).splitlines()[0]}"
+        ) from error
+    except (SafetensorError, OSError, ValueError, RuntimeError, EOFError, KeyError) as error:
+        raise EgretError(f"{path} must be a safetensors file or one of torch.save: {error}") from error
+    for key in NESTED:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+            break
+    tensors = {}
+    if isinstance(found, Mapping):
+        tensors = {k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    if not tensors:
+        raise EgretError(f"{path} must hold a state dict: tensors by name")
+    for name, value in tensors.items():
+        if value.layout != torch.strided or value.is_quantized:
+            raise EgretError(f"{name} of {path} must be a plain dense tensor")
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise EgretError(f"{name} of {path} must hold finite numbers only")
+    return {
+        name: value.float() if value.is_floating_point() and value.dtype != torch.float64 else value
+        for name, value in tensors.items()
+    }
+
+
+def in_order(prefixes: set[str]) -> list[str]:
+    """Names of modules in their order, ``rnns.10`` after ``rnns.9``."""
+    return sorted(
+        prefixes, key=lambda p: [(0, int(w), "") if w.isdigit() else (1, 0, w) for w in p.split(".")]
+    )
+
+
+def matrix_shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
+    """Rows and columns of the floating matrix of that name, or raise EgretError."""
+    if name not in tensors or tensors[name].dim() != 2 or not tensors[name].is_floating_point():
+        raise EgretError(f"{name} must be there, as a matrix of floating point numbers")
+    rows, columns = tensors[name].shape
+    return rows, columns
+
+
+def take(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+    """Return the floating tensor of that name and shape, or raise EgretError."""
+    if name not in tensors:
+        raise EgretError(f"{name} is missing: the state dict must hold the layer's every parameter")
+    value = tensors[name]
+    if tuple(value.shape) != shape:
+        raise EgretError(f"{name} must be of shape {shape}, not {tuple(value.shape)}")
+    if not value.is_floating_point():
+        raise EgretError(f"{name} must hold floating point numbers, not {value.dtype}")
+    return value
+
+
+def find_readout(
+    tensors: Mapping[str, Tensor],
+    units: int,
+    known: tuple[str, ...],
+    wanted: str | None,
+    classes: int | None,
+) -> str | None:
+    """Return the name of the linear layer that reads the last layer's ``units`` units, None if there is none.
+
+    It is ``wanted``, or else the one whose name, or the end of it, is among ``known``; one of those that
+    reads another number of units is passed over where ``classes`` ask for a fresh one. Raises EgretError if
+    ``wanted`` is not there, and if the one found reads another number of units.
+    """
+    linear = {k.removesuffix(".weight") for k, v in tensors.items() if k.endswith(".weight") and v.dim() == 2}
+    if wanted is not None:
+        if wanted not in linear:
+            names = ", ".join(sorted(linear)) or "(it has none)"
+            raise EgretError(f"readout must be a linear layer of the state dict, {names}; not {wanted!r}")
+        found = [wanted]
+    else:
+        found = [
+            name for end in known for name in sorted(linear) if re.search(rf"(^|\.){re.escape(end)}$", name)
+        ]
+    if not found:
+        return None
+    inputs = tensors[f"{found[0]}.weight"].shape[1]
+    if inputs != units and wanted is None and classes is not None:
+        return None
+    if inputs != units:
+        raise EgretError(
+            f"readout {found[0]} takes {inputs} inputs and the last layer has {units} units, so there is a "
+            "layer between them that Egret does not have: name another readout, or give classes for a fresh "
+            "one"
+        )
+    return found[0]
+
+
+@torch.no_grad()
+def set_readout(
+    network: Network, tensors: Mapping[str, Tensor], readout: str | None, used: set[str], notes: list[str]
+) -> None:
+    """Copy the readout's weights into a network, or leave it as initialised and say so."""
+    if readout is None:
+        notes.append(f"the readout to {network.num_classes} classes is fresh: it must be trained")
+        return
+    classes = network.num_classes
+    weight = tensors[f"{readout}.weight"]
+    network.readout.weight.zero_()
+    network.readout.weight[:, : weight.shape[1]] = weight
+    used.add(f"{readout}.weight")
+    network.readout.bias.zero_()
+    if f"{readout}.bias" in tensors:
+        network.readout.bias.copy_(take(tensors, f"{readout}.bias", (classes,)))
+        used.add(f"{readout}.bias")
+
+
+def classes_of(tensors: Mapping[str, Tensor], readout: str | None, classes: int | None) -> int:
+    """Return the readout's number of classes; raises EgretError if nothing says it, or two things do."""
+    if readout is None and classes is None:
+        raise EgretError(
+            "the state dict has no readout that is known by name: name it with readout, or give classes for "
+            "a fresh one"
+        )
+    if readout is None:
+        assert classes is not None
+        return classes
+    found = tensors[f"{readout}.weight"].shape[0]
+    if classes is not None and classes != found:
+        raise EgretError(f"classes must be {found}, as readout {readout} has them, not {classes}")
+    return found
+
+
+def unused(tensors: Mapping[str, Tensor], used: set[str], notes: list[str]) -> None:
+    """Say which tensors were not taken."""
+    if left := sorted(set(tensors) - used):
+        notes.append(f"not taken: {', '.join(left)}")
