@@ -9,9 +9,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
+from egret.books import recipe
 from egret.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from egret.checkpoint import Checkpoint, build, for_hardware, load_checkpoint, write_whole
-from egret.recipes import recipe
 from egret.tasks import Task, Text
 from egru import Network
 from egru.errors import EgretError
