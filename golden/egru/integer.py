@@ -13,6 +13,8 @@ from egru.errors import EgretError
 from egru.formats import NARROW_BITS, NARROW_FRAC, STATE_FRAC, round_shift, saturate_signed
 from egru.image import Layer, NetworkImage
 
+State = list[tuple[np.ndarray, np.ndarray]]
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -36,6 +38,13 @@ class Trace:
     states: list[np.ndarray]
     logits: np.ndarray
     gated: list[np.ndarray | None] | None = None
+
+    def last(self) -> State:
+        """Return the state after the last step, from which the next window of the same sequences goes on.
+
+        All of them must have had steps to the end of ``x``.
+        """
+        return [(c[-1], y[-1]) for c, y in zip(self.states, self.events, strict=True)]
 
 
 def decide(logits: np.ndarray) -> np.ndarray:
@@ -64,8 +73,8 @@ class IntegerNetwork:
     def __init__(self, image: NetworkImage) -> None:
         self.image = image
 
-    def run(self, x, lengths=None) -> Trace:
-        """Run whole sequences, each from the initial state c = 0, y = 0.
+    def run(self, x, lengths=None, state: State | None = None) -> Trace:
+        """Run sequences, whole ones from the initial state c = 0, y = 0, or windows of one from ``state``.
 
         Parameters
         ----------
@@ -75,6 +84,8 @@ class IntegerNetwork:
         lengths
             Steps of each of the B sequences, 1..T; all T if not given. What ``x`` holds beyond a length has
             no effect.
+        state
+            Per layer (c, y), each B x N, as `Trace.last` returned them for the window before; for x with B.
 
         Raises
         ------
@@ -88,13 +99,13 @@ class IntegerNetwork:
         alive = np.arange(steps)[:, None] < lengths  # T x B
         events, states, gated = [], [], []
         arriving = np.where(alive[:, :, None], x, 0)
-        for layer in self.image.layers:
-            results = _run_layer(layer, arriving)
+        for k, layer in enumerate(self.image.layers):
+            results = _run_layer(layer, arriving, None if state is None else state[k])
             for values in results:
                 values *= alive[:, :, None]
-            arriving, state, gated_events = results
+            arriving, after, gated_events = results
             events.append(arriving)
-            states.append(state)
+            states.append(after)
             gated.append(gated_events if layer.spec.reset == "before" else None)
         logits = self._read_out(arriving, alive, lengths)
         if single:
@@ -145,8 +156,10 @@ class IntegerNetwork:
         return (_product(events, readout.weight) + readout.bias) * alive[:, :, None]
 
 
-def _run_layer(layer: Layer, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Events, states and gated events (T x B x N) of one layer for its inputs x (T x B x I)."""
+def _run_layer(
+    layer: Layer, x: np.ndarray, state: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Events, states and gated events (T x B x N) of one layer for its inputs x (T x B x I) from a state."""
     spec = layer.spec
     steps, batch = x.shape[:2]
     units, k = spec.units, spec.table_bits
@@ -156,8 +169,7 @@ def _run_layer(layer: Layer, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     theta = layer.threshold.astype(np.int64)
     bias = layer.bias.astype(np.int64)
 
-    c = np.zeros((batch, units), np.int64)
-    y = np.zeros((batch, units), np.int64)
+    c, y = np.zeros((2, batch, units), np.int64) if state is None else state
     events, states, gated = np.zeros((3, steps, batch, units), np.int64)
     input_weight = layer.input_weight.astype(np.float64)
     gate_weight, candidate_weight = np.split(layer.recurrent_weight.astype(np.float64), [2 * units])
