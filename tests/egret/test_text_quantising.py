@@ -1,15 +1,19 @@
 """A text's network in integers: module and integer model agree, and the figures are honest."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from small_text import small_text
 
-from egret import training
+from egret import tasks, training
+from egret.cli.main import main
 from egret.language import evaluate_text
 from egret.quantisation import post_training
-from egret.recipes import Recipe
+from egret.recipes import RECIPES, Recipe
 from egret.text_quantisation import evaluate_text_image, quantise_text
 from egru.errors import EgretError
+from egru.image import load_image
 from egru.integer import IntegerNetwork
 from egru.testing import random_image
 
@@ -72,3 +76,19 @@ def test_an_image_of_another_kind_is_refused(trained):
         evaluate_text_image(image, small_text("character", 4), "test")
     with pytest.raises(EgretError, match="checkpoint must have"):
         quantise_text(small_text("character", 4), trained)
+
+
+def test_train_quantize_and_evaluate_a_text_from_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = dataclasses.replace(small_text(), name="ptb-char")
+    monkeypatch.setattr(tasks, "load_text", lambda *_: text)
+    monkeypatch.setitem(RECIPES, "ptb-char", RECIPE)
+    assert main(["train", "ptb-char", "-o", "t.safetensors"]) == 0
+    assert "bits per character on the validation part at" in capsys.readouterr().out
+    assert main(["quantize", "t.safetensors", "--bits", "6", "--epochs", "1"]) == 0
+    assert "6 bits, fine-tuned" in capsys.readouterr().out
+    figures = load_image("t.egret").info["figures"]["quantised"]
+    assert main(["evaluate", "t.egret"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{figures['test_bits_per_character']:.4f} bits per character" in shown
+    assert f"{figures['test_activity'][1]:.2%}" in shown and f"{figures['test_tokens']}" in shown

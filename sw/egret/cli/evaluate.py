@@ -19,6 +19,7 @@ def evaluate(
 ) -> None:
     """Run the integer model, which equals the hardware in every bit, over one part of a task."""
     from egret import networks, tasks
+    from egret.cli.texts import evaluated_table
     from egret.evaluation import check_normalisation, evaluate_image
     from egru.errors import EgretError
     from egru.image import load_image
@@ -26,16 +27,20 @@ def evaluate(
     if image is None:
         if task is None:
             raise EgretError("evaluate needs an image or --task")
-        image = networks.shipped(tasks.check_name(task))
+        tasks.is_text(task)  # raises for an unknown name
+        image = networks.shipped(task)
     tasks.check_split(split)
     network = load_image(image)
     task = task or network.info.get("task")
     if not isinstance(task, str):
         raise EgretError(f"{image} names no task: give --task, one of {', '.join(tasks.NAMES)}")
-    tasks.check_name(task)
+    console = Console()
+    if tasks.is_text(task):
+        with Console(stderr=True).status(f"evaluating {network.name}"):
+            console.print(evaluated_table(network, task, split))
+        return
     data = tasks.load(task)
     check_normalisation(network, data)
-    console = Console()
     with Console(stderr=True).status(f"evaluating {network.name}"):
         seen = evaluate_image(network, data.part(split))
     table = Table(title=f"{network.name} on {task}, {split} part, integer model")

@@ -31,6 +31,7 @@ def quantize(
     need_torch()
     from egret import tasks
     from egret.checkpoint import check_writable, load_checkpoint
+    from egret.cli.texts import quantize_text
     from egret.quantisation import check_bits, quantise
     from egru.image import save_image
 
@@ -38,10 +39,13 @@ def quantize(
     loaded = load_checkpoint(checkpoint)
     recipe = loaded.recipe.but(qat_epochs=epochs)
     path = check_writable(output or checkpoint.with_suffix(".egret"))
-    data = tasks.load(loaded.task)
     command = f"{loaded.command} && egret quantize {shlex.quote(checkpoint.name)} --bits {bits}"
     if epochs is not None:
         command += f" --epochs {epochs}"
+    if tasks.is_text(loaded.task):
+        quantize_text(loaded, path, bits=bits, recipe=recipe, command=command)
+        return
+    data = tasks.load(loaded.task)
     with epochs_shown(f"{loaded.task} at {bits} bits", recipe.qat_epochs) as report:
         done = quantise(data, loaded, bits=bits, recipe=recipe, command=command, report=report)
     save_image(done.image, path)

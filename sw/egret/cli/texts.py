@@ -1,0 +1,66 @@
+"""What the commands show of texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from .progress import epochs_shown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from egret.checkpoint import Checkpoint
+    from egret.language import TextEvaluation
+    from egret.recipes import Recipe
+    from egru.image import NetworkImage
+
+
+def shown(seen: TextEvaluation, unit: str) -> str:
+    """Return what a text is judged by, for people."""
+    return (
+        f"{seen.bits:.4f} bits per character" if unit == "character" else f"perplexity {seen.perplexity:.2f}"
+    )
+
+
+def quantize_text(loaded: Checkpoint, path: Path, *, bits: int, recipe: Recipe, command: str) -> None:
+    """Do what `egret quantize` does, for a text's checkpoint; write the image to ``path``."""
+    from egret import tasks
+    from egret.text_quantisation import quantise_text
+    from egru.image import save_image
+
+    text = tasks.load_text(loaded.task)
+    label = f"{bits} bits"
+    with epochs_shown(f"{loaded.task} at {label}", recipe.qat_epochs) as report:
+        done = quantise_text(text, loaded, bits=bits, recipe=recipe, command=command, report=report)
+    save_image(done.image, path)
+    table = Table(title=f"{loaded.task}: test part, {done.test.tokens} tokens")
+    for heading in ("network", "test", "activity"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for row, seen in (
+        ("float", done.float_test),
+        (f"{label}, as quantised", done.post_training_test),
+        (f"{label}, fine-tuned", done.test),
+    ):
+        table.add_row(row, shown(seen, text.unit), " ".join(f"{a:.2%}" for a in seen.activity))
+    Console().print(table)
+    Console().print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def evaluated_table(network: NetworkImage, task: str, split: str) -> Table:
+    """Evaluate an image on a part of a text, and return the table of `egret evaluate`."""
+    from egret import tasks
+    from egret.text_quantisation import evaluate_text_image
+
+    text = tasks.load_text(task)
+    seen = evaluate_text_image(network, text, split)
+    table = Table(title=f"{network.name} on {task}, {split} part, integer model")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_row("tokens", f"{seen.tokens}")
+    table.add_row("foretold", shown(seen, text.unit))
+    for k, (layer, activity) in enumerate(zip(network.layers, seen.activity, strict=True)):
+        table.add_row(f"layer {k} activity ({layer.spec.units} units)", f"{activity:.2%}")
+    return table
