@@ -38,6 +38,7 @@ def quantize(
     check_bits(bits)
     loaded = load_checkpoint(checkpoint)
     recipe = loaded.recipe.but(qat_epochs=epochs)
+    need_torch(recipe.threads)
     path = check_writable(output or checkpoint.with_suffix(".egret"))
     command = f"{loaded.command} && egret quantize {shlex.quote(checkpoint.name)} --bits {bits}"
     if epochs is not None:
