@@ -148,7 +148,7 @@ RECIPES = {
     ),
     "smnist-row": Recipe(
         units=256,
-        epochs=30,
+        epochs=24,
         batch_size=128,
         learning_rate=3e-3,
         weight_decay=0.05,
