@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 #if defined(__AVX__)
 #include <immintrin.h>
 #endif
@@ -86,6 +87,35 @@ inline uint32_t lane_bits(Mask<T> mask) {
   uint32_t bits = 0;
   for (int i = 0; i < width<T>; i++) bits |= uint32_t(mask[i] & 1) << i;
   return bits;
+}
+
+// Lanes of two vectors by turns: of their first halves, or of their second halves.
+template <class T, bool second, int... lane>
+inline V<T> interleave(V<T> a, V<T> b, std::integer_sequence<int, lane...>) {
+  constexpr int W = width<T>;
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, (lane / 2 + (second ? W / 2 : 0) + (lane % 2 ? W : 0))...);
+#else
+  return __builtin_shuffle(a, b, Mask<T>{(lane / 2 + (second ? W / 2 : 0) + (lane % 2 ? W : 0))...});
+#endif
+}
+
+// Transpose a square of vectors.
+template <class T>
+inline void transpose(V<T> (&rows)[width<T>]) {
+  constexpr int W = width<T>;
+  using Lanes = std::make_integer_sequence<int, W>;
+#pragma GCC unroll 4
+  for (int round = 1; round < W; round *= 2) {
+    V<T> from[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) from[i] = rows[i];
+#pragma GCC unroll 8
+    for (int i = 0; i < W / 2; i++) {
+      rows[2 * i] = interleave<T, false>(from[i], from[i + W / 2], Lanes{});
+      rows[2 * i + 1] = interleave<T, true>(from[i], from[i + W / 2], Lanes{});
+    }
+  }
 }
 
 // Call body(i) for every bit i that is set, from the lowest.
