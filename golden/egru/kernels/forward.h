@@ -244,8 +244,11 @@ class Forward {
       if (ended(t, b)) {
         silence(t, b, p);
         fired[b] = 0;
+      } else if (b + 1 < batch && !ended(t, b + 1)) {
+        update_after<2>(t, b, p, sums + b * 4 * P, fired + b);
+        b++;
       } else {
-        fired[b] = int32_t(update_after(t, b, p, sums + b * 4 * P));
+        update_after<1>(t, b, p, sums + b * 4 * P, fired + b);
       }
     }
     // Apart from the gates: a branch that is guessed wrong would have to wait for their long chain.
@@ -279,7 +282,8 @@ class Forward {
         V<T> acc[4];
         for (int v = 0; v < 4; v++) acc[v] = load<T>(sums + b * 4 * P + v * W);
         add_events<4>(acc, before, b, weight, space.value[before]);
-        for (int v = 0; v < 4; v++) store<T>(gates + b * 3 * P + v * W, sigmoid<T>(acc[v]));
+        sigmoid<T>(acc);
+        for (int v = 0; v < 4; v++) store<T>(gates + b * 3 * P + v * W, acc[v]);
         for (int v = 4; v < 6; v++) store<T>(gates + b * 3 * P + v * W, load<T>(sums + b * 4 * P + v * W));
       }
     }
@@ -305,29 +309,46 @@ class Forward {
         uint32_t fired = 0;
         for (int v = 0; v < 2; v++) {
           const V<T> z = load<T>(gates + v * W), r = load<T>(gates + P + v * W);
-          const V<T> g = tanh<T>(load<T>(gates + 2 * P + v * W) + acc[v]);
-          const V<T> potential = fire(t, b, p, v, z, g, fired);
-          if (kept.values) keep(t, b, p, v, z, r, g, potential);
+          V<T> g[1] = {load<T>(gates + 2 * P + v * W) + acc[v]};
+          tanh<T>(g);
+          const V<T> potential = fire(t, b, p, v, z, g[0], fired);
+          if (kept.values) keep(t, b, p, v, z, r, g[0], potential);
         }
         list_fired(t, b, p, fired);
       }
     }
   }
 
-  inline uint32_t update_after(int64_t t, int64_t b, int p, const T* sums) {
-    uint32_t fired = 0;
+  // Gates, states and events of M sequences from b on.
+  template <int M>
+  inline void update_after(int64_t t, int64_t b, int p, const T* sums, int32_t* fired) {
+    V<T> zr[M][4], g[2 * M];
 #pragma GCC unroll 2
-    for (int v = 0; v < 2; v++) {
-      const V<T> z = sigmoid<T>(load<T>(sums + v * W)), r = sigmoid<T>(load<T>(sums + P + v * W));
-      const V<T> q = load<T>(sums + 3 * P + v * W);
-      const V<T> g = tanh<T>(load<T>(sums + 2 * P + v * W) + r * q);
-      const V<T> potential = fire(t, b, p, v, z, g, fired);
-      if (kept.values) {
-        keep(t, b, p, v, z, r, g, potential);
-        store<T>(kept.value(t, b, p) + 3 * P + v * W, q);
-      }
+    for (int m = 0; m < M; m++) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++) zr[m][v] = load<T>(sums + m * 4 * P + v * W);
+      sigmoid<T>(zr[m]);
     }
-    return fired;
+#pragma GCC unroll 4
+    for (int v = 0; v < 2 * M; v++) {
+      const T* from = sums + v / 2 * 4 * P + v % 2 * W;
+      g[v] = load<T>(from + 2 * P) + zr[v / 2][2 + v % 2] * load<T>(from + 3 * P);
+    }
+    tanh<T>(g);
+#pragma GCC unroll 2
+    for (int m = 0; m < M; m++) {
+      uint32_t over = 0;
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; v++) {
+        const V<T> z = zr[m][v], r = zr[m][2 + v];
+        const V<T> potential = fire(t, b + m, p, v, z, g[2 * m + v], over);
+        if (kept.values) {
+          keep(t, b + m, p, v, z, r, g[2 * m + v], potential);
+          store<T>(kept.value(t, b + m, p) + 3 * P + v * W, load<T>(sums + m * 4 * P + 3 * P + v * W));
+        }
+      }
+      fired[m] = int32_t(over);
+    }
   }
 
   inline void keep(int64_t t, int64_t b, int p, int v, V<T> z, V<T> r, V<T> g, V<T> potential) {

@@ -154,24 +154,33 @@ inline V<T> clamp(V<T> x, T limit) {
   return select<T>(x < -limit, splat<T>(-limit), x);
 }
 
+// The functions below work on N vectors step by step, side by side: each is a long chain of operations that wait
+// for one another, and a processor looks only so far ahead for others.
+
 // exp(x) - 1: with x = n ln 2 + r, it is 2^n p + (2^n - 1) where p = exp(r) - 1 is a Taylor polynomial,
 // |r| <= ln 2 / 2. A NaN stays one.
-template <class T>
-inline V<T> expm1(V<T> x) {
+template <class T, int N>
+inline void expm1(V<T> (&x)[N]) {
   using C = Expm1<T>;
-  x = clamp<T>(x, C::limit);
-  V<T> shifted = x * T(1.442695040888963407) + C::magic;
-  V<T> n = shifted - C::magic;
-  Mask<T> bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  bits = (bits << C::shift) + (decltype(bits[0] + 0)(C::bias) << C::shift);
-  V<T> power;
-  std::memcpy(&power, &bits, sizeof power);
-  V<T> r = x - n * C::ln2_high - n * C::ln2_low;
-  V<T> p = splat<T>(T(1.0 / factorial(C::terms)));
+  V<T> power[N], p[N];
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) {
+    x[i] = clamp<T>(x[i], C::limit);
+    V<T> shifted = x[i] * T(1.442695040888963407) + C::magic;
+    V<T> n = shifted - C::magic;
+    Mask<T> bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits << C::shift) + (decltype(bits[0] + 0)(C::bias) << C::shift);
+    std::memcpy(&power[i], &bits, sizeof bits);
+    x[i] = x[i] - n * C::ln2_high - n * C::ln2_low;
+    p[i] = splat<T>(T(1.0 / factorial(C::terms)));
+  }
 #pragma GCC unroll 16
-  for (int k = C::terms - 1; k > 0; k--) p = p * r + T(1.0 / factorial(k));
-  return power * (p * r) + (power - T(1));
+  for (int k = C::terms - 1; k > 0; k--)
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) p[i] = p[i] * x[i] + T(1.0 / factorial(k));
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) x[i] = power[i] * (p[i] * x[i]) + (power[i] - T(1));
 }
 
 // 1 / x for x from 1 to 2^127, to within one unit in the last place.
@@ -187,14 +196,21 @@ inline V<T> reciprocal(V<T> x) {
   return T(1) / x;
 }
 
-template <class T>
-inline V<T> sigmoid(V<T> x) {
-  return reciprocal<T>(expm1<T>(-x) + T(2));
+template <class T, int N>
+inline void sigmoid(V<T> (&x)[N]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) x[i] = -x[i];
+  expm1<T>(x);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) x[i] = reciprocal<T>(x[i] + T(2));
 }
-template <class T>
-inline V<T> tanh(V<T> x) {
-  V<T> e = expm1<T>(x + x);
-  return e * reciprocal<T>(e + T(2));
+template <class T, int N>
+inline void tanh(V<T> (&x)[N]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) x[i] = x[i] + x[i];
+  expm1<T>(x);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) x[i] = x[i] * reciprocal<T>(x[i] + T(2));
 }
 
 }  // namespace egru
