@@ -378,8 +378,16 @@ class Forward {
 
   void list_fired(int64_t t, int64_t b, int p, uint32_t fired) {
     if (!listed()) return;
-    const T* row = y + (t * batch + b) * units + int64_t(p) * P;
-    for_bits(fired, [&](int u) { add_event(int(t & 1), b, p, u, row[u]); });
+    const int parity = int(t & 1);
+    int32_t& count = space.count[parity][me * batch + b];
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; v++) {
+      const int64_t unit = int64_t(p) * P + v * W, at = b * space.list + first * P + count;
+      if (unit >= units) break;
+      const V<T> values = load_some<T>(y + (t * batch + b) * units + unit, int(units - unit));
+      count += compress<T>(fired >> (v * W) & ((1u << W) - 1), values, int32_t(unit), space.index[parity] + at,
+                           space.value[parity] + at);
+    }
   }
 
   void silence(int64_t t, int64_t b, int p) {

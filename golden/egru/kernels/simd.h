@@ -124,6 +124,30 @@ inline void for_bits(uint32_t bits, Body&& body) {
   for (; bits; bits &= bits - 1) body(__builtin_ctz(bits));
 }
 
+// Put the lanes that are set in `bits`, and their numbers from `first` on, side by side; returns how many.
+template <class T>
+inline int compress(uint32_t bits, V<T> values, int32_t first, int32_t* index, T* value) {
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+  if constexpr (sizeof(T) == 4) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_mask_compressstoreu_epi32(index, __mmask16(bits), _mm512_add_epi32(lane, _mm512_set1_epi32(first)));
+    _mm512_mask_compressstoreu_ps(value, __mmask16(bits), (__m512)values);
+  } else {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_mask_compressstoreu_epi32(index, __mmask8(bits), _mm256_add_epi32(lane, _mm256_set1_epi32(first)));
+    _mm512_mask_compressstoreu_pd(value, __mmask8(bits), (__m512d)values);
+  }
+  return __builtin_popcount(bits);
+#else
+  int count = 0;
+  for_bits(bits, [&](int lane) {
+    index[count] = first + lane;
+    value[count++] = values[lane];
+  });
+  return count;
+#endif
+}
+
 template <class T>
 struct Expm1;
 
