@@ -121,7 +121,10 @@ void pack_rows(const T* weight, int64_t units, int64_t sources, int p, T* packed
         const T* from = weight + (gate * units + unit) * sources + k;
         V<T> rows[W];
 #pragma GCC unroll 16
-        for (int u = 0; u < W; u++) rows[u] = load<T>(from + u * sources);
+        for (int u = 0; u < W; u++) {
+          rows[u] = load<T>(from + u * sources);
+          __builtin_prefetch(from + u * sources + 4 * W, 0, 2);  // the next strip's: its rows are far apart
+        }
         transpose<T>(rows);
 #pragma GCC unroll 16
         for (int i = 0; i < W; i++) store<T>(packed + ((k + i) * 3 + gate) * P + v * W, rows[i]);
