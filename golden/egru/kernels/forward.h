@@ -209,7 +209,8 @@ class Forward {
 
   // Copy the events of all threads to where this one has them close together, for all of its panels.
   void gather_events(int parity) {
-    int32_t *index = space.all_index + me * space.all_places(batch), *begin = space.all_begin + me * (batch + 1);
+    int32_t* index = space.all_index + me * space.all_places(batch);
+    int32_t* begin = space.all_begin + me * (batch + 1);
     T* value = space.all_value + me * space.all_places(batch);
     constexpr int copied = ForwardSpace<T>::copied;
     begin[0] = 0;
@@ -247,7 +248,8 @@ class Forward {
     T* sums = sums_of(t, p);
     const T *weight = packed(p), *bias = space.bias + (p * 4 + 3) * P;
     if (sparse) {
-      const int32_t *index = space.all_index + me * space.all_places(batch), *begin = space.all_begin + me * (batch + 1);
+      const int32_t* index = space.all_index + me * space.all_places(batch);
+      const int32_t* begin = space.all_begin + me * (batch + 1);
       const T* value = space.all_value + me * space.all_places(batch);
       for (int64_t b = 0; b < batch; b++) {
         if (ended(t, b)) continue;
@@ -279,8 +281,9 @@ class Forward {
       }
     }
     // Apart from the gates: a branch that is guessed wrong would have to wait for their long chain.
-    if (listed())
-      for (int64_t b = 0; b < batch; b++) list_events(int(t & 1), b, p, uint32_t(fired[b]), y + (t * batch + b) * units);
+    if (!listed()) return;
+    const T* row = y + t * batch * units;
+    for (int64_t b = 0; b < batch; b++) list_events(int(t & 1), b, p, uint32_t(fired[b]), row + b * units);
   }
 
   // Rows of sums hold z, r, a_g and q; the accumulators z, r and q.
