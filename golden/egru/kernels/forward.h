@@ -15,6 +15,8 @@ struct ForwardSpace {
   T *input, *bias, *theta, *c, *sums, *gates;
   int32_t *index[2], *count[2], *x_index, *x_count, *fired;
   T *value[2], *gated, *x_value;
+  int32_t *all_index, *all_begin;  // of each thread: the events of all threads, sequence after sequence
+  T* all_value;
   int panels, block;  // block: steps whose input products are formed together
   int64_t list;       // places of a sequence's list of events: a part for each thread
 
@@ -33,17 +35,23 @@ struct ForwardSpace {
     sums = arena.take<T>((block > 1 ? panels : layer.threads) * block * batch * 4 * P);
     gates = arena.take<T>(layer.after ? 0 : panels * batch * 3 * P);
     for (int k = 0; k < 2; k++) {
-      index[k] = arena.take<int32_t>(batch * list);
-      value[k] = arena.take<T>(batch * list);
+      index[k] = arena.take<int32_t>(batch * list + copied);
+      value[k] = arena.take<T>(batch * list + copied);
       count[k] = arena.take<int32_t>(layer.threads * batch);
     }
     fired = arena.take<int32_t>(layer.threads * batch);
     gated = arena.take<T>(layer.after ? 0 : batch * list);
+    const int64_t places = layer.after ? layer.threads * all_places(batch) : 0;
+    all_index = arena.take<int32_t>(places);
+    all_value = arena.take<T>(places);
+    all_begin = arena.take<int32_t>(layer.threads * (batch + 1));
     const int64_t x_places = layer.sparse_input ? layer.threads * block * batch : 0;
     x_index = arena.take<int32_t>(x_places * layer.inputs);
     x_value = arena.take<T>(x_places * layer.inputs);
     x_count = arena.take<int32_t>(x_places);
   }
+  int64_t all_places(int64_t batch) const { return (batch * list + copied + 15) / 16 * 16; }
+  static constexpr int copied = 16;  // events are copied so many at a time, and some places behind them with them
 };
 
 template <class T>
@@ -79,6 +87,7 @@ class Forward {
       for (int64_t b = 0; b < batch; b++) count[b] = 0;
       if (layer.after) {
         const bool sparse = double(events_before(t)) <= dense_share(layer) * double(batch * units);
+        if (sparse) gather_events((t + 1) & 1);
         for (int p = first; p < last; p++) step_after(t, p, sparse);
       }
       else {
@@ -113,21 +122,17 @@ class Forward {
         bias[2 * P] = real ? bias_ih[2 * units + unit] : T(0);
         bias[3 * P] = real ? bias_hh[2 * units + unit] : T(0);
         space.theta[unit] = real ? theta[unit] : std::numeric_limits<T>::infinity();
-        for (int64_t b = 0; b < batch; b++)
-          space.c[(p * batch + b) * P + u] = real ? c0[b * units + unit] : T(0);
       }
-      if (listed()) {
-        for (int64_t b = 0; b < batch; b++)
-          for (int u = 0; u < lanes(p); u++)
-            if (const T value = y0[b * units + p * P + u]; value != T(0)) add_event(1, b, p, u, value);
+      for (int64_t b = 0; b < batch; b++) {
+        T* c = space.c + (p * batch + b) * P;
+        const int64_t at = b * units + int64_t(p) * P;
+        for (int u = 0; u < P; u++) c[u] = u < lanes(p) ? c0[at + u] : T(0);
+        if (!listed()) continue;
+        uint32_t sent = 0;
+        for (int u = 0; u < lanes(p); u++) sent |= uint32_t(y0[at + u] != T(0)) << u;
+        list_events(1, b, p, sent, y0 + b * units);
       }
     }
-  }
-
-  void add_event(int parity, int64_t b, int p, int u, T value) {
-    const int64_t at = b * space.list + first * P + space.count[parity][me * batch + b]++;
-    space.index[parity][at] = p * P + u;
-    space.value[parity][at] = value;
   }
 
   void list_inputs(int64_t t) {
@@ -202,6 +207,28 @@ class Forward {
     }
   }
 
+  // Copy the events of all threads to where this one has them close together, for all of its panels.
+  void gather_events(int parity) {
+    int32_t* index = space.all_index + me * space.all_places(batch);
+    int32_t* begin = space.all_begin + me * (batch + 1);
+    T* value = space.all_value + me * space.all_places(batch);
+    constexpr int copied = ForwardSpace<T>::copied;
+    begin[0] = 0;
+    for (int64_t b = 0; b < batch; b++) {
+      int32_t to = begin[b];
+      for (int thread = 0; thread < team.size; thread++) {
+        const int64_t from = b * space.list + int64_t(team.begin(space.panels, thread)) * P;
+        const int32_t count = space.count[parity][thread * batch + b];
+        for (int32_t e = 0; e < count; e += copied) {
+          std::memcpy(index + to + e, space.index[parity] + from + e, copied * sizeof(int32_t));
+          std::memcpy(value + to + e, space.value[parity] + from + e, copied * sizeof(T));
+        }
+        to += count;
+      }
+      begin[b + 1] = to;
+    }
+  }
+
   int64_t events_before(int64_t t) const {
     int64_t total = 0;
     for (int64_t k = 0; k < team.size * batch; k++) total += space.count[(t + 1) & 1][k];
@@ -220,13 +247,15 @@ class Forward {
   void step_after(int64_t t, int p, bool sparse) {
     T* sums = sums_of(t, p);
     const T *weight = packed(p), *bias = space.bias + (p * 4 + 3) * P;
-    const int before = int(t + 1) & 1;
     if (sparse) {
+      const int32_t* index = space.all_index + me * space.all_places(batch);
+      const int32_t* begin = space.all_begin + me * (batch + 1);
+      const T* value = space.all_value + me * space.all_places(batch);
       for (int64_t b = 0; b < batch; b++) {
         if (ended(t, b)) continue;
         V<T> acc[1][6];
         load_sums<1>(acc, sums + b * 4 * P, bias);
-        add_events<6>(acc[0], before, b, weight, space.value[before]);
+        add_rows<6>(acc[0], weight, index + begin[b], value + begin[b], begin[b + 1] - begin[b]);
         store_sums<1>(acc, sums + b * 4 * P);
       }
     } else {
@@ -244,12 +273,17 @@ class Forward {
       if (ended(t, b)) {
         silence(t, b, p);
         fired[b] = 0;
+      } else if (b + 1 < batch && !ended(t, b + 1)) {
+        update_after<2>(t, b, p, sums + b * 4 * P, fired + b);
+        b++;
       } else {
-        fired[b] = int32_t(update_after(t, b, p, sums + b * 4 * P));
+        update_after<1>(t, b, p, sums + b * 4 * P, fired + b);
       }
     }
     // Apart from the gates: a branch that is guessed wrong would have to wait for their long chain.
-    for (int64_t b = 0; b < batch; b++) list_fired(t, b, p, uint32_t(fired[b]));
+    if (!listed()) return;
+    const T* row = y + t * batch * units;
+    for (int64_t b = 0; b < batch; b++) list_events(int(t & 1), b, p, uint32_t(fired[b]), row + b * units);
   }
 
   // Rows of sums hold z, r, a_g and q; the accumulators z, r and q.
@@ -279,7 +313,8 @@ class Forward {
         V<T> acc[4];
         for (int v = 0; v < 4; v++) acc[v] = load<T>(sums + b * 4 * P + v * W);
         add_events<4>(acc, before, b, weight, space.value[before]);
-        for (int v = 0; v < 4; v++) store<T>(gates + b * 3 * P + v * W, sigmoid<T>(acc[v]));
+        sigmoid<T>(acc);
+        for (int v = 0; v < 4; v++) store<T>(gates + b * 3 * P + v * W, acc[v]);
         for (int v = 4; v < 6; v++) store<T>(gates + b * 3 * P + v * W, load<T>(sums + b * 4 * P + v * W));
       }
     }
@@ -305,29 +340,46 @@ class Forward {
         uint32_t fired = 0;
         for (int v = 0; v < 2; v++) {
           const V<T> z = load<T>(gates + v * W), r = load<T>(gates + P + v * W);
-          const V<T> g = tanh<T>(load<T>(gates + 2 * P + v * W) + acc[v]);
-          const V<T> potential = fire(t, b, p, v, z, g, fired);
-          if (kept.values) keep(t, b, p, v, z, r, g, potential);
+          V<T> g[1] = {load<T>(gates + 2 * P + v * W) + acc[v]};
+          tanh<T>(g);
+          const V<T> potential = fire(t, b, p, v, z, g[0], fired);
+          if (kept.values) keep(t, b, p, v, z, r, g[0], potential);
         }
-        list_fired(t, b, p, fired);
+        list_events(int(t & 1), b, p, fired, y + (t * batch + b) * units);
       }
     }
   }
 
-  inline uint32_t update_after(int64_t t, int64_t b, int p, const T* sums) {
-    uint32_t fired = 0;
+  // Gates, states and events of M sequences from b on.
+  template <int M>
+  inline void update_after(int64_t t, int64_t b, int p, const T* sums, int32_t* fired) {
+    V<T> zr[M][4], g[2 * M];
 #pragma GCC unroll 2
-    for (int v = 0; v < 2; v++) {
-      const V<T> z = sigmoid<T>(load<T>(sums + v * W)), r = sigmoid<T>(load<T>(sums + P + v * W));
-      const V<T> q = load<T>(sums + 3 * P + v * W);
-      const V<T> g = tanh<T>(load<T>(sums + 2 * P + v * W) + r * q);
-      const V<T> potential = fire(t, b, p, v, z, g, fired);
-      if (kept.values) {
-        keep(t, b, p, v, z, r, g, potential);
-        store<T>(kept.value(t, b, p) + 3 * P + v * W, q);
-      }
+    for (int m = 0; m < M; m++) {
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; v++) zr[m][v] = load<T>(sums + m * 4 * P + v * W);
+      sigmoid<T>(zr[m]);
     }
-    return fired;
+#pragma GCC unroll 4
+    for (int v = 0; v < 2 * M; v++) {
+      const T* from = sums + v / 2 * 4 * P + v % 2 * W;
+      g[v] = load<T>(from + 2 * P) + zr[v / 2][2 + v % 2] * load<T>(from + 3 * P);
+    }
+    tanh<T>(g);
+#pragma GCC unroll 2
+    for (int m = 0; m < M; m++) {
+      uint32_t over = 0;
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; v++) {
+        const V<T> z = zr[m][v], r = zr[m][2 + v];
+        const V<T> potential = fire(t, b + m, p, v, z, g[2 * m + v], over);
+        if (kept.values) {
+          keep(t, b + m, p, v, z, r, g[2 * m + v], potential);
+          store<T>(kept.value(t, b + m, p) + 3 * P + v * W, load<T>(sums + m * 4 * P + 3 * P + v * W));
+        }
+      }
+      fired[m] = int32_t(over);
+    }
   }
 
   inline void keep(int64_t t, int64_t b, int p, int v, V<T> z, V<T> r, V<T> g, V<T> potential) {
@@ -355,10 +407,16 @@ class Forward {
     return potential;
   }
 
-  void list_fired(int64_t t, int64_t b, int p, uint32_t fired) {
-    if (!listed()) return;
-    const T* row = y + (t * batch + b) * units + int64_t(p) * P;
-    for_bits(fired, [&](int u) { add_event(int(t & 1), b, p, u, row[u]); });
+  // List what units of a panel sent, the bits of `sent`; `row` has the values of all units.
+  void list_events(int parity, int64_t b, int p, uint32_t sent, const T* row) {
+    int32_t& count = space.count[parity][me * batch + b];
+#pragma GCC unroll 2
+    for (int v = 0; v < 2; v++) {
+      const int64_t unit = int64_t(p) * P + v * W, at = b * space.list + first * P + count;
+      if (unit >= units) break;
+      count += compress<T>(sent >> (v * W) & ((1u << W) - 1), load_some<T>(row + unit, int(units - unit)),
+                           int32_t(unit), space.index[parity] + at, space.value[parity] + at);
+    }
   }
 
   void silence(int64_t t, int64_t b, int p) {

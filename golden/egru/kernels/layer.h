@@ -89,36 +89,69 @@ inline void store_some(T* p, V<T> v, int count) {
   for (int i = 0; i < count; i++) p[i] = v[i];
 }
 
-// Weights (3H x sources) of one panel as sources x 3 x panel: the row of a source lies together.
-template <class T>
-void pack_rows(const T* weight, int64_t units, int64_t sources, int p, T* packed) {
-  constexpr int P = panel<T>, strip = 16;
-  for (int64_t first = 0; first < sources; first += strip) {
-    const int64_t last = first + strip < sources ? first + strip : sources;
+// Call body(gate, v, unit, k) for the squares of vectors that cover the weights (3H x sources) of one panel, sources
+// from..to, as far as whole ones go, and one(gate, u, unit, k) for the single weights of the rest: units of vector v
+// from `unit` on, or the panel's u-th unit, and sources from k on. Strips of sources keep what is written near.
+template <class T, class Square, class One>
+inline void for_squares(int64_t units, int p, int64_t from, int64_t to, Square&& square, One&& one) {
+  constexpr int P = panel<T>, W = width<T>;
+  constexpr int64_t strip = 4 * W;
+  for (int64_t first = from; first < to; first += strip) {
+    const int64_t last = first + strip < to ? first + strip : to;
     for (int gate = 0; gate < 3; gate++) {
-      for (int u = 0; u < P; u++) {
-        const int64_t unit = int64_t(p) * P + u;
-        const T* row = weight + (gate * units + unit) * sources;
-        for (int64_t k = first; k < last; k++)
-          packed[(k * 3 + gate) * P + u] = unit < units ? row[k] : T(0);
+      for (int v = 0; v < 2; v++) {
+        const int64_t unit = int64_t(p) * P + v * W;
+        int64_t k = first;
+        if (unit + W <= units)
+          for (; k + W <= last; k += W) square(gate, v, unit, k);
+        for (int u = 0; u < W; u++)
+          for (int64_t rest = k; rest < last; rest++) one(gate, v * W + u, unit + u, rest);
       }
     }
   }
 }
 
+// Weights (3H x sources) of one panel as sources x 3 x panel: the row of a source lies together.
+template <class T>
+void pack_rows(const T* weight, int64_t units, int64_t sources, int p, T* packed) {
+  constexpr int P = panel<T>, W = width<T>;
+  for_squares<T>(
+      units, p, 0, sources,
+      [&](int gate, int v, int64_t unit, int64_t k) {
+        const T* from = weight + (gate * units + unit) * sources + k;
+        V<T> rows[W];
+#pragma GCC unroll 16
+        for (int u = 0; u < W; u++) {
+          rows[u] = load<T>(from + u * sources);
+          __builtin_prefetch(from + u * sources + 4 * W, 0, 2);  // the next strip's: its rows are far apart
+        }
+        transpose<T>(rows);
+#pragma GCC unroll 16
+        for (int i = 0; i < W; i++) store<T>(packed + ((k + i) * 3 + gate) * P + v * W, rows[i]);
+      },
+      [&](int gate, int u, int64_t unit, int64_t k) {
+        packed[(k * 3 + gate) * P + u] = unit < units ? weight[(gate * units + unit) * sources + k] : T(0);
+      });
+}
+
 // The inverse: a packed gradient's panel, sources from..to, into its rows of 3H x sources.
 template <class T>
 void unpack_rows(const T* packed, int64_t units, int64_t sources, int p, int64_t from, int64_t to, T* weight) {
-  constexpr int P = panel<T>, strip = 16;
-  for (int64_t first = from; first < to; first += strip) {
-    const int64_t last = first + strip < to ? first + strip : to;
-    for (int gate = 0; gate < 3; gate++) {
-      for (int u = 0; u < P && int64_t(p) * P + u < units; u++) {
-        T* row = weight + (gate * units + int64_t(p) * P + u) * sources;
-        for (int64_t k = first; k < last; k++) row[k] = packed[(k * 3 + gate) * P + u];
-      }
-    }
-  }
+  constexpr int P = panel<T>, W = width<T>;
+  for_squares<T>(
+      units, p, from, to,
+      [&](int gate, int v, int64_t unit, int64_t k) {
+        V<T> rows[W];
+#pragma GCC unroll 16
+        for (int i = 0; i < W; i++) rows[i] = load<T>(packed + ((k + i) * 3 + gate) * P + v * W);
+        transpose<T>(rows);
+        T* to_row = weight + (gate * units + unit) * sources + k;
+#pragma GCC unroll 16
+        for (int u = 0; u < W; u++) store<T>(to_row + u * sources, rows[u]);
+      },
+      [&](int gate, int u, int64_t unit, int64_t k) {
+        if (unit < units) weight[(gate * units + unit) * sources + k] = packed[(k * 3 + gate) * P + u];
+      });
 }
 
 }  // namespace egru

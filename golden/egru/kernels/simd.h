@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 #if defined(__AVX__)
 #include <immintrin.h>
 #endif
@@ -88,10 +89,63 @@ inline uint32_t lane_bits(Mask<T> mask) {
   return bits;
 }
 
+// Lanes of two vectors by turns: of their first halves, or of their second halves.
+template <class T, bool second, int... lane>
+inline V<T> interleave(V<T> a, V<T> b, std::integer_sequence<int, lane...>) {
+  constexpr int W = width<T>;
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, (lane / 2 + (second ? W / 2 : 0) + (lane % 2 ? W : 0))...);
+#else
+  return __builtin_shuffle(a, b, Mask<T>{(lane / 2 + (second ? W / 2 : 0) + (lane % 2 ? W : 0))...});
+#endif
+}
+
+// Transpose a square of vectors.
+template <class T>
+inline void transpose(V<T> (&rows)[width<T>]) {
+  constexpr int W = width<T>;
+  using Lanes = std::make_integer_sequence<int, W>;
+#pragma GCC unroll 4
+  for (int round = 1; round < W; round *= 2) {
+    V<T> from[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; i++) from[i] = rows[i];
+#pragma GCC unroll 8
+    for (int i = 0; i < W / 2; i++) {
+      rows[2 * i] = interleave<T, false>(from[i], from[i + W / 2], Lanes{});
+      rows[2 * i + 1] = interleave<T, true>(from[i], from[i + W / 2], Lanes{});
+    }
+  }
+}
+
 // Call body(i) for every bit i that is set, from the lowest.
 template <class Body>
 inline void for_bits(uint32_t bits, Body&& body) {
   for (; bits; bits &= bits - 1) body(__builtin_ctz(bits));
+}
+
+// Put the lanes that are set in `bits`, and their numbers from `first` on, side by side; returns how many.
+template <class T>
+inline int compress(uint32_t bits, V<T> values, int32_t first, int32_t* index, T* value) {
+#if defined(__AVX512F__) && defined(__AVX512VL__)
+  if constexpr (sizeof(T) == 4) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    _mm512_mask_compressstoreu_epi32(index, __mmask16(bits), _mm512_add_epi32(lane, _mm512_set1_epi32(first)));
+    _mm512_mask_compressstoreu_ps(value, __mmask16(bits), (__m512)values);
+  } else {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_mask_compressstoreu_epi32(index, __mmask8(bits), _mm256_add_epi32(lane, _mm256_set1_epi32(first)));
+    _mm512_mask_compressstoreu_pd(value, __mmask8(bits), (__m512d)values);
+  }
+  return __builtin_popcount(bits);
+#else
+  int count = 0;
+  for_bits(bits, [&](int lane) {
+    index[count] = first + lane;
+    value[count++] = values[lane];
+  });
+  return count;
+#endif
 }
 
 template <class T>
@@ -124,24 +178,33 @@ inline V<T> clamp(V<T> x, T limit) {
   return select<T>(x < -limit, splat<T>(-limit), x);
 }
 
+// The functions below work on N vectors step by step, side by side: each is a long chain of operations that wait
+// for one another, and a processor looks only so far ahead for others.
+
 // exp(x) - 1: with x = n ln 2 + r, it is 2^n p + (2^n - 1) where p = exp(r) - 1 is a Taylor polynomial,
 // |r| <= ln 2 / 2. A NaN stays one.
-template <class T>
-inline V<T> expm1(V<T> x) {
+template <class T, int N>
+inline void expm1(V<T> (&x)[N]) {
   using C = Expm1<T>;
-  x = clamp<T>(x, C::limit);
-  V<T> shifted = x * T(1.442695040888963407) + C::magic;
-  V<T> n = shifted - C::magic;
-  Mask<T> bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  bits = (bits << C::shift) + (decltype(bits[0] + 0)(C::bias) << C::shift);
-  V<T> power;
-  std::memcpy(&power, &bits, sizeof power);
-  V<T> r = x - n * C::ln2_high - n * C::ln2_low;
-  V<T> p = splat<T>(T(1.0 / factorial(C::terms)));
+  V<T> power[N], p[N];
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) {
+    x[i] = clamp<T>(x[i], C::limit);
+    V<T> shifted = x[i] * T(1.442695040888963407) + C::magic;
+    V<T> n = shifted - C::magic;
+    Mask<T> bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits << C::shift) + (decltype(bits[0] + 0)(C::bias) << C::shift);
+    std::memcpy(&power[i], &bits, sizeof bits);
+    x[i] = x[i] - n * C::ln2_high - n * C::ln2_low;
+    p[i] = splat<T>(T(1.0 / factorial(C::terms)));
+  }
 #pragma GCC unroll 16
-  for (int k = C::terms - 1; k > 0; k--) p = p * r + T(1.0 / factorial(k));
-  return power * (p * r) + (power - T(1));
+  for (int k = C::terms - 1; k > 0; k--)
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) p[i] = p[i] * x[i] + T(1.0 / factorial(k));
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) x[i] = power[i] * (p[i] * x[i]) + (power[i] - T(1));
 }
 
 // 1 / x for x from 1 to 2^127, to within one unit in the last place.
@@ -157,14 +220,21 @@ inline V<T> reciprocal(V<T> x) {
   return T(1) / x;
 }
 
-template <class T>
-inline V<T> sigmoid(V<T> x) {
-  return reciprocal<T>(expm1<T>(-x) + T(2));
+template <class T, int N>
+inline void sigmoid(V<T> (&x)[N]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) x[i] = -x[i];
+  expm1<T>(x);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) x[i] = reciprocal<T>(x[i] + T(2));
 }
-template <class T>
-inline V<T> tanh(V<T> x) {
-  V<T> e = expm1<T>(x + x);
-  return e * reciprocal<T>(e + T(2));
+template <class T, int N>
+inline void tanh(V<T> (&x)[N]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) x[i] = x[i] + x[i];
+  expm1<T>(x);
+#pragma GCC unroll 8
+  for (int i = 0; i < N; i++) x[i] = x[i] * reciprocal<T>(x[i] + T(2));
 }
 
 }  // namespace egru
