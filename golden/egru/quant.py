@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from egru.egru import State, check_lengths
 from egru.errors import EgretError
-from egru.formats import BIAS_BITS, FRAC_RANGE, STATE_FRAC, WEIGHT_BITS_RANGE, IntFormat
+from egru.formats import BIAS_BITS, FRAC_RANGE, STATE_FRAC, IntFormat
 from egru.image import InputSpec, Layer, LayerSpec, NetworkImage, Readout, ReadoutSpec
 from egru.network import Network, NetworkOutput
 from egru.quant_layer import (
@@ -24,6 +24,7 @@ from egru.quant_layer import (
     to_integers,
 )
 from egru.tables import sigmoid_table, tanh_table
+from egru.widths import Widths
 
 #: A fraction is chosen on about this many inputs, evenly spread over those given.
 _CALIBRATION_VALUES = 1 << 20
@@ -74,9 +75,9 @@ class QuantNetwork(nn.Module):
         input_format: IntFormat | None = None,
         calibration: Tensor | Iterable | None = None,
         input_bits: int = 8,
-        weight_bits: int | tuple[int, int, int] = 8,
-        event_bits: int = 8,
-        table_bits: int = 10,
+        weight_bits: int | Sequence[int] = 8,
+        event_bits: int | Sequence[int] = 8,
+        table_bits: int | Sequence[int] = 10,
         max_steps: int = 4096,
     ) -> QuantNetwork:
         """Quantise a trained network: copy its parameters, and choose the formats that fit them.
@@ -90,11 +91,12 @@ class QuantNetwork(nn.Module):
             input, or an iterable of such) for which the best format of ``input_bits`` bits is chosen:
             unsigned if none is negative, and with the fraction of the least squared error.
         weight_bits
-            Bits of all weights, 2..8, or of (input, recurrent, readout) weights.
+            Bits of all weights, 2..8; or of (input, recurrent, readout) weights; or of input and recurrent
+            weights of each layer, layer by layer, and then of the readout's.
         event_bits
-            Bits of an event's payload, 2..8.
+            Bits of an event's payload, 2..8, for all layers or one number for each.
         table_bits
-            Index width of the sigmoid and tanh tables, 4..12.
+            Index width of the sigmoid and tanh tables, 4..12, for all layers or one number for each.
         max_steps
             Longest sequence in readout mode "mean", without meaning in others.
 
@@ -112,21 +114,15 @@ class QuantNetwork(nn.Module):
         for name, values in network.named_parameters():
             if not torch.isfinite(values).all():
                 raise EgretError(f"{name} must hold finite numbers, and holds NaN or infinity")
-        bits = tuple(weight_bits) if isinstance(weight_bits, (tuple, list)) else (weight_bits,) * 3
-        low, high = WEIGHT_BITS_RANGE
-        if len(bits) != 3 or not all(type(b) is int and low <= b <= high for b in bits):
-            raise EgretError(f"weight_bits must be one or three integers {low}..{high}, not {weight_bits!r}")
         egru = network.egru
+        widths = Widths.of(weight_bits, event_bits, table_bits).check_layers(egru.num_layers)
         layers = [
             LayerSpec(
                 inputs=egru.input_size if k == 0 else egru.hidden_size,
                 units=egru.hidden_size,
                 reset=egru.options.reset,
                 state_reset=egru.options.state_reset,
-                input_weight_bits=bits[0],
-                recurrent_weight_bits=bits[1],
-                event_bits=event_bits,
-                table_bits=table_bits,
+                **widths.layer(k),
             )
             for k in range(egru.num_layers)
         ]
@@ -135,7 +131,9 @@ class QuantNetwork(nn.Module):
             network,
             InputSpec(egru.input_size, fmt.bits, fmt.frac, fmt.signed),
             layers,
-            ReadoutSpec(network.num_classes, mode, bits[2], max_steps=max_steps if mode == "mean" else 1),
+            ReadoutSpec(
+                network.num_classes, mode, widths.readout, max_steps=max_steps if mode == "mean" else 1
+            ),
         )
         quantised.choose_fractions()
         return quantised

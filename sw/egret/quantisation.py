@@ -18,6 +18,7 @@ from egru.errors import EgretError
 from egru.formats import IntFormat
 from egru.image import NetworkImage
 from egru.quant import QuantNetwork
+from egru.widths import Widths
 
 from .checkpoint import Checkpoint
 from .evaluation import Evaluation, evaluate_image
@@ -56,27 +57,44 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
         )
 
 
-def post_training(checkpoint: Checkpoint, bits: int = 8) -> QuantNetwork:
-    """Quantise a checkpoint's network to weights of ``bits`` bits, without any training."""
-    words = IntFormat(INPUT_BITS, INPUT_FRAC, True)
+def as_widths(bits: int | Widths) -> Widths:
+    """Return ``bits`` if it is widths, else those of weights of ``bits`` bits, with all else as usual."""
+    return bits if isinstance(bits, Widths) else Widths.of(check_bits(bits))
+
+
+def input_format(bits: int) -> IntFormat:
+    """The format of an input word of ``bits`` bits: it spans the range to which tasks clip their inputs."""
+    return IntFormat(bits, max(0, INPUT_FRAC - (INPUT_BITS - bits)), True)
+
+
+def post_training(checkpoint: Checkpoint, bits: int | Widths = 8) -> QuantNetwork:
+    """Quantise a checkpoint's network to weights of ``bits`` bits, or to widths, without any training."""
+    widths = as_widths(bits)
     network = checkpoint.network()
     if not isinstance(network, Network):
         raise EgretError(f"only a model of kind egru can be quantised, not {checkpoint.model}")
-    return QuantNetwork.from_float(network, input_format=words, weight_bits=check_bits(bits)).eval()
+    return QuantNetwork.from_float(
+        network,
+        input_format=input_format(widths.inputs),
+        weight_bits=widths.weights,
+        event_bits=widths.events,
+        table_bits=widths.tables,
+    ).eval()
 
 
 def quantise(
     task: Task,
     checkpoint: Checkpoint,
     *,
-    bits: int = 8,
+    bits: int | Widths = 8,
     recipe: Recipe | None = None,
     command: str = "",
     report: Report | None = None,
 ) -> Quantised:
     """Quantise, fine-tune for ``recipe.qat_epochs`` epochs and measure.
 
-    Of the epochs, and the network as quantised, the best on the validation part is taken.
+    Of the epochs, and the network as quantised, the best on the validation part is taken. ``bits`` are
+    those of all weights, or the widths of everything.
     ``recipe`` defaults to the checkpoint's own. Zero epochs leave the network as quantised after training.
     ``command`` goes into the image's info.
     """
@@ -93,6 +111,7 @@ def quantise(
     float_test = evaluate_module(checkpoint.network(), task.test)
     post_test = evaluate_image(untrained, task.test)
     test = evaluate_image(plain, task.test)
+    weights = as_widths(bits).weights
     info = {
         "task": task.name,
         "labels": list(task.labels),
@@ -100,7 +119,7 @@ def quantise(
         "command": command,
         "seed": checkpoint.seed,
         "recipe": recipe.as_dict(),
-        "weight_bits": bits,
+        "weight_bits": list(weights) if len(weights) > 1 else weights[0],
         "figures": {
             "float": {**checkpoint.figures, **figures(float_test, "test")},
             "post_training": figures(post_test, "test"),

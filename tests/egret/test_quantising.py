@@ -9,10 +9,11 @@ from egret import networks, quantisation, repeats, tasks, training
 from egret.checkpoint import save_checkpoint
 from egret.evaluation import check_normalisation, evaluate_image
 from egret.modules import evaluate_module
-from egret.quantisation import check_bits, post_training, quantise
+from egret.quantisation import agree, check_bits, post_training, quantise
 from egret.tasks import Sequences
 from egru.errors import EgretError
 from egru.image import load_image, save_image
+from egru.widths import Widths
 
 
 @pytest.fixture
@@ -41,6 +42,20 @@ def test_train_quantise_save_load_and_evaluate_give_the_decisions_of_the_module(
         np.testing.assert_array_equal(by_module.decisions, by_image.decisions)
         assert by_module.activity == pytest.approx(by_image.activity)
     assert done.test.accuracy > 0.75
+
+
+@pytest.mark.parametrize(("inputs", "frac"), [(8, 5), (6, 3), (3, 0), (2, 0)])
+def test_mixed_widths_reach_the_image_and_its_decisions_are_those_of_the_module(
+    small_task, trained, inputs, frac
+):
+    widths = Widths.of((4, 5, 6), event_bits=3, table_bits=7, input_bits=inputs)
+    done = quantise(small_task, trained, bits=widths)
+    spec, readout = done.image.layers[0].spec, done.image.readout.spec
+    assert (spec.input_weight_bits, spec.recurrent_weight_bits, readout.weight_bits) == (4, 5, 6)
+    assert (spec.event_bits, spec.table_bits) == (3, 7)
+    assert (done.image.input.bits, done.image.input.frac) == (inputs, frac)
+    assert done.image.info["weight_bits"] == [4, 5, 6]
+    assert agree(post_training(trained, widths), small_task.validation)
 
 
 def test_fine_tuning_changes_the_network_and_no_epochs_leave_it(small_task, small_recipe, trained):

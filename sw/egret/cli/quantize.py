@@ -11,11 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from .progress import epochs_shown, need_torch
+from .widths_options import Bits, EventBits, InputBits, TableBits, WeightBits, chosen_widths
 
 
 def quantize(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of `egret train`.")],
-    bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
+    bits: Bits = None,
+    weight_bits: WeightBits = None,
+    event_bits: EventBits = None,
+    table_bits: TableBits = None,
+    input_bits: InputBits = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of fine-tuning; 0 for none; by default the task's recipe.")
     ] = None,
@@ -31,27 +36,29 @@ def quantize(
     need_torch()
     from egret import tasks
     from egret.checkpoint import check_writable, load_checkpoint
-    from egret.quantisation import check_bits, quantise
+    from egret.quantisation import quantise
     from egru.image import save_image
 
-    check_bits(bits)
+    chosen = chosen_widths(bits, weight_bits, event_bits, table_bits, input_bits)
     loaded = load_checkpoint(checkpoint)
+    chosen.widths.check_layers(loaded.recipe.layers)
     recipe = loaded.recipe.but(qat_epochs=epochs)
     path = check_writable(output or checkpoint.with_suffix(".egret"))
     data = tasks.load(loaded.task)
-    command = f"{loaded.command} && egret quantize {shlex.quote(checkpoint.name)} --bits {bits}"
+    command = f"{loaded.command} && egret quantize {shlex.quote(checkpoint.name)} {chosen.words}"
     if epochs is not None:
         command += f" --epochs {epochs}"
-    with epochs_shown(f"{loaded.task} at {bits} bits", recipe.qat_epochs) as report:
-        done = quantise(data, loaded, bits=bits, recipe=recipe, command=command, report=report)
+    label = chosen.widths.label
+    with epochs_shown(f"{loaded.task} at {label}", recipe.qat_epochs) as report:
+        done = quantise(data, loaded, bits=chosen.widths, recipe=recipe, command=command, report=report)
     save_image(done.image, path)
     table = Table(title=f"{loaded.task}: test part, {done.test.count} sequences")
     for heading in ("network", "accuracy", "activity"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for name, seen in (
         ("float", done.float_test),
-        (f"{bits} bits, as quantised", done.post_training_test),
-        (f"{bits} bits, fine-tuned", done.test),
+        (f"{label}, as quantised", done.post_training_test),
+        (f"{label}, fine-tuned", done.test),
     ):
         table.add_row(name, f"{seen.accuracy:.2%}", " ".join(f"{a:.2%}" for a in seen.activity))
     console = Console()
