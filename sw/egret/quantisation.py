@@ -102,6 +102,8 @@ def quantise(
     recipe = recipe or checkpoint.recipe
     network = post_training(checkpoint, bits)
     untrained = network.to_image(task.name)
+    if recipe.learn_scales:
+        network.learn_scales_()
     chosen = None
     if recipe.qat_epochs:
         phase = Phase(recipe.qat_epochs, recipe.qat_learning_rate, (0.0, 0.0), start_counts=True)

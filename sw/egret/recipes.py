@@ -35,6 +35,7 @@ class Recipe:
     ramp_end: float = 2 / 3  # share of the epochs after which the pressure is full
     qat_epochs: int = 15  # fine-tuning of the quantised network
     qat_learning_rate: float = 1e-3
+    learn_scales: bool = False  # whether fine-tuning moves the weights' fractions, too
     kernel: str = "dense"  # of egru.EGRU; the others are faster, and round differently
 
     def __post_init__(self) -> None:
@@ -60,6 +61,8 @@ class Recipe:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise EgretError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
+        if type(self.learn_scales) is not bool:
+            raise EgretError(f"learn_scales must be true or false, not {self.learn_scales!r}")
         check_kernel(self.kernel)
         if self.ramp_end < self.ramp_start:
             raise EgretError(f"ramp_end must be at least ramp_start, {self.ramp_start}, not {self.ramp_end}")
@@ -69,13 +72,15 @@ class Recipe:
         return dataclasses.replace(self, **{k: v for k, v in changes.items() if v is not None})
 
     def as_dict(self) -> dict[str, Any]:
-        """Every value by name, ready for JSON; the kernel only where it is not the default.
+        """Every value by name, ready for JSON; kernel and learned scales only where not the default.
 
         So files of networks that were trained before there was a choice come out the same, byte for byte.
         """
         values = dataclasses.asdict(self)
         if self.kernel == "dense":
             del values["kernel"]
+        if not self.learn_scales:
+            del values["learn_scales"]
         return values
 
 

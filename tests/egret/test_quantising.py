@@ -170,3 +170,24 @@ def test_a_shipped_network_does_on_real_data_what_its_info_says(name, accuracy, 
     assert [round(a, 5) for a in seen.activity] == figures["test_activity"]
     assert seen.mean_activity <= activity
     assert {name: len(task.part(name)) for name in tasks.task.SPLITS}["train"] > 2000
+
+
+def test_learned_scales_are_off_by_default_and_reach_the_image_where_asked_for(
+    small_task, small_recipe, trained, monkeypatch
+):
+    assert "learn_scales" not in small_recipe.as_dict()
+    kept = {}
+    original = quantisation.post_training
+    monkeypatch.setattr(
+        quantisation, "post_training", lambda *a, **k: kept.setdefault("network", original(*a, **k))
+    )
+    recipe = small_recipe.but(learn_scales=True, qat_epochs=4, qat_learning_rate=3e-2)
+    done = quantise(small_task, trained, bits=3, recipe=recipe)
+    assert done.image.info["recipe"]["learn_scales"] is True
+    network = kept["network"]
+    assert network.scales is not None
+    assert any(network.scales.log2_scale(name) % 1 for name in ("weight_ih_l0", "readout.weight"))
+    assert agree(network, small_task.test)
+    assert dataclasses.replace(done.image, info={}) == network.to_image("small")
+    with pytest.raises(EgretError, match="learn_scales must be true or false, not 1"):
+        small_recipe.but(learn_scales=1)

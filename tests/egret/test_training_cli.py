@@ -46,14 +46,18 @@ def test_quantize_takes_widths_tensor_by_tensor_and_names_them_in_its_command(
     monkeypatch.chdir(tmp_path)
     assert main(["train", "digits", "--layers", "2", "--epochs", "1", "-o", "s.safetensors"]) == 0
     widths = ["--weight-bits", "4,3,5,6,7", "--event-bits", "6,4", "--table-bits", "8", "--input-bits", "7"]
-    assert main(["quantize", "s.safetensors", *widths, "--epochs", "0", "-o", "s.egret"]) == 0
+    assert (
+        main(["quantize", "s.safetensors", *widths, "--epochs", "0", "--learn-scales", "-o", "s.egret"]) == 0
+    )
     assert "weights 4 3 5 6 7, events 6 4, tables 8, inputs 7" in capsys.readouterr().out.replace("\n", " ")
     image = load_image("s.egret")
     specs = [layer.spec for layer in image.layers]
     assert [(s.input_weight_bits, s.recurrent_weight_bits) for s in specs] == [(4, 3), (5, 6)]
     assert [s.event_bits for s in specs] == [6, 4] and [s.table_bits for s in specs] == [8, 8]
     assert image.readout.spec.weight_bits == 7 and image.input.bits == 7
-    assert image.info["command"].endswith("egret quantize s.safetensors " + " ".join(widths) + " --epochs 0")
+    assert image.info["command"].endswith(
+        "egret quantize s.safetensors " + " ".join(widths) + " --epochs 0 --learn-scales"
+    )
     assert main(["quantize", "s.safetensors", "--event-bits", "6,4,5"]) == 2
     assert (
         "event_bits must be one integer, or one for each of 2 layers, not (6, 4, 5)"

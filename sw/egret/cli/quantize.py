@@ -24,6 +24,9 @@ def quantize(
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of fine-tuning; 0 for none; by default the task's recipe.")
     ] = None,
+    learn_scales: Annotated[
+        bool, typer.Option("--learn-scales", help="Let fine-tuning move the weights' fractions, too.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Network image; by default the checkpoint's name, .egret."),
@@ -42,12 +45,14 @@ def quantize(
     chosen = chosen_widths(bits, weight_bits, event_bits, table_bits, input_bits)
     loaded = load_checkpoint(checkpoint)
     chosen.widths.check_layers(loaded.recipe.layers)
-    recipe = loaded.recipe.but(qat_epochs=epochs)
+    recipe = loaded.recipe.but(qat_epochs=epochs, learn_scales=learn_scales or None)
     path = check_writable(output or checkpoint.with_suffix(".egret"))
     data = tasks.load(loaded.task)
     command = f"{loaded.command} && egret quantize {shlex.quote(checkpoint.name)} {chosen.words}"
     if epochs is not None:
         command += f" --epochs {epochs}"
+    if learn_scales:
+        command += " --learn-scales"
     label = chosen.widths.label
     with epochs_shown(f"{loaded.task} at {label}", recipe.qat_epochs) as report:
         done = quantise(data, loaded, bits=chosen.widths, recipe=recipe, command=command, report=report)
