@@ -35,8 +35,8 @@ class Recipe:
     ramp_end: float = 2 / 3  # share of the epochs after which the pressure is full
     qat_epochs: int = 15  # fine-tuning of the quantised network
     qat_learning_rate: float = 1e-3
-    learn_scales: bool = False  # whether fine-tuning moves the weights' fractions, too
     kernel: str = "dense"  # of egru.EGRU; the others are faster, and round differently
+    learn_scales: bool = False  # whether fine-tuning moves the weights' fractions, too
 
     def __post_init__(self) -> None:
         for name in ("units", "layers", "epochs", "batch_size"):

@@ -32,6 +32,7 @@ from egret.cli import (
     summary,
     timing,
     train,
+    widths,
 )
 from egru.errors import EgretError
 
@@ -45,6 +46,7 @@ app = typer.Typer(
 for _command in (
     train.train,
     quantize.quantize,
+    widths.widths,
     evaluate.evaluate,
     seeds.seeds,
     generate.generate,
