@@ -30,8 +30,8 @@ from .training import Report
 
 _EXPLAINED = """\
 One float network per task, quantised to several widths: as it is (PTQ), fine-tuned in the hardware's
-arithmetic (QAT), and the same with the weights' fractions learned (`--learn-scales`). Figures of quantised networks are
-the integer model's, so the hardware's. Epochs, and the network marked with * among those of the same widths,
+arithmetic (QAT), and the same with the weights' fractions learned (`--learn-scales`). Figures of quantised
+networks are the integer model's, so the hardware's. Epochs, and the network marked with * among those of the same widths,
 are chosen on the validation part; the test part is reported, and decides nothing. *Against float* is in
 points of test accuracy. *Weights* counts every weight with the bits of its tensor, as the hardware stores it;
 the image file keeps a byte for each. Widths that are not named are as usual: events 8, tables 10, inputs 8.
@@ -105,9 +105,10 @@ def file_bytes(image: NetworkImage) -> int:
 
 def study(
     task: Task, checkpoint: Checkpoint, settings: Sequence[Widths], recipe: Recipe, shown: Shown
-) -> list[Row]:
+) -> Iterator[list[Row]]:
     """Quantise a checkpoint to every setting: as it is, fine-tuned, and fine-tuned with learned scales.
 
+    Yields the row of the float network, and then the rows of each setting as soon as they are measured.
     Of each setting the network that is best on the validation part is marked; of equals the first. The
     test part is only reported.
     """
@@ -131,8 +132,7 @@ def study(
         )
     ]
     for widths in settings:
-        rows += _mark_best(list(_variants(task, checkpoint, widths, recipe, shown)))
-    return rows
+        yield _mark_best(list(_variants(task, checkpoint, widths, recipe, shown)))
 
 
 def _variants(

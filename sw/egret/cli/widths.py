@@ -39,6 +39,7 @@ def widths(
     need_torch()
     from egret import tasks, width_study
     from egret.checkpoint import check_directory, load_checkpoint
+    from egret.recipes import Recipe
 
     chosen = [width_study.parse_setting(text) for text in settings or width_study.SETTINGS]
     loaded = [load_checkpoint(path) for path in checkpoints]
@@ -47,19 +48,23 @@ def widths(
             setting.check_layers(one.recipe.layers)
     if output is not None:
         check_directory(output)
-    console, done = Console(), []
+    words = ["egret", "widths", *(path.name for path in checkpoints)]
+    for text in settings or ():
+        words += ["--setting", text]
+    for option, value in (("--epochs", epochs), ("--learning-rate", learning_rate)):
+        if value is not None:
+            words += [option, str(value)]
+    console = Console()
+    done: list[tuple[str, Recipe, list[width_study.Row]]] = []
     for one in loaded:
         recipe = one.recipe.but(qat_epochs=epochs, qat_learning_rate=learning_rate)
         name = f"{one.task}, {one.recipe.units} units, seed {one.seed}"
-        rows = width_study.study(tasks.load(one.task), one, chosen, recipe, epochs_shown)
-        console.print(width_study.table_of(name, rows))
+        rows: list[width_study.Row] = []
         done.append((name, recipe, rows))
+        for measured in width_study.study(tasks.load(one.task), one, chosen, recipe, epochs_shown):
+            rows += measured
+            if output is not None:  # after every setting: an hour's work is not lost with its last minute
+                width_study.save(done, shlex.join(words), output)
+        console.print(width_study.table_of(name, rows))
     if output is not None:
-        words = ["egret", "widths", *(path.name for path in checkpoints)]
-        for text in settings or ():
-            words += ["--setting", text]
-        for option, value in (("--epochs", epochs), ("--learning-rate", learning_rate)):
-            if value is not None:
-                words += [option, str(value)]
-        width_study.save(done, shlex.join(words), output)
         console.print(f"wrote {output / width_study.MARKDOWN}", highlight=False, soft_wrap=True)
