@@ -31,11 +31,11 @@ from .training import Report
 _EXPLAINED = """\
 One float network per task, quantised to several widths: as it is (PTQ), fine-tuned in the hardware's
 arithmetic (QAT), and the same with the weights' fractions learned (`--learn-scales`). Figures of quantised
-networks are the integer model's, so the hardware's. Epochs, and the network marked with * among those of the same widths,
-are chosen on the validation part; the test part is reported, and decides nothing. *Against float* is in
-points of test accuracy. *Weights* counts every weight with the bits of its tensor, as the hardware stores it;
-the image file keeps a byte for each. Widths that are not named are as usual: events 8, tables 10, inputs 8.
-The state has 16 bits in every network ([numerics.md](numerics.md), section 2)."""
+networks are the integer model's, so the hardware's. Epochs, and the network marked with * among those of the
+same widths, are chosen on the validation part; the test part is reported, and decides nothing. *Against
+float* is in points of test accuracy. *Weights* counts every weight with the bits of its tensor, as the
+hardware stores it; the image file keeps a byte for each. Widths that are not named are as usual: events 8,
+tables 10, inputs 8. The state has 16 bits in every network ([numerics.md](numerics.md), section 2)."""
 
 Shown = Callable[[str, int], AbstractContextManager[Report]]
 
@@ -118,7 +118,7 @@ def study(
     network = checkpoint.network()
     matrices = sum(p.numel() for p in network.parameters() if p.ndim == 2)
     seen, test = evaluate_module(network, task.validation), evaluate_module(network, task.test)
-    rows = [
+    yield [
         Row(
             "float32",
             "float",

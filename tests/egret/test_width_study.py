@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from contextlib import nullcontext
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_every_row_is_of_the_network_that_it_names(small_task, small_recipe, tra
 def test_the_test_part_chooses_no_row(small_task, small_recipe, trained):
     spoilt = dataclasses.replace(small_task, test=Sequences(small_task.test.x, 1 - small_task.test.y))
     one, two = (study(t, trained, [Widths.of(2)], small_recipe, quietly) for t in (small_task, spoilt))
-    for a, b in zip(sum(one, []), sum(two, []), strict=True):
+    for a, b in zip(chain(*one), chain(*two), strict=True):
         assert (a.validation, a.fractions, a.chosen) == (b.validation, b.fractions, b.chosen)
         assert a.test == pytest.approx(1 - b.test)
 
