@@ -50,7 +50,8 @@ class Checkpoint:
         for name in ("units", "layers", "epochs"):
             if getattr(self.recipe, name) != getattr(recipe(self.task), name):
                 words += f" --{name} {getattr(self.recipe, name)}"
-        return words if self.model == "egru" else f"{words} --model {self.model}"
+        words = words if self.model == "egru" else f"{words} --model {self.model}"
+        return f"{words} && {self.figures['pruned_by']}" if "pruned_by" in self.figures else words
 
     def network(self) -> nn.Module:
         """Build the network with its trained weights, in evaluation mode."""

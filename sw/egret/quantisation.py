@@ -23,6 +23,7 @@ from egru.widths import Widths
 from .checkpoint import Checkpoint
 from .evaluation import Evaluation, evaluate_image
 from .modules import evaluate_module
+from .pruning import zeros_kept
 from .recipes import Recipe
 from .tasks import Sequences, Task
 from .tasks.task import INPUT_BITS, INPUT_FRAC
@@ -107,7 +108,8 @@ def quantise(
     chosen = None
     if recipe.qat_epochs:
         phase = Phase(recipe.qat_epochs, recipe.qat_learning_rate, (0.0, 0.0), start_counts=True)
-        chosen = fit(network, task, recipe, phase, seed=checkpoint.seed, report=report)
+        with zeros_kept(network):
+            chosen = fit(network, task, recipe, phase, seed=checkpoint.seed, report=report)
     plain = network.to_image(task.name)
     validation = evaluate_image(plain, task.validation)
     float_test = evaluate_module(checkpoint.network(), task.test)

@@ -34,8 +34,9 @@ arithmetic (QAT), and the same with the weights' fractions learned (`--learn-sca
 networks are the integer model's, so the hardware's. Epochs, and the network marked with * among those of the
 same widths, are chosen on the validation part; the test part is reported, and decides nothing. *Against
 float* is in points of test accuracy. *Weights* counts every weight with the bits of its tensor, as the
-hardware stores it; the image file keeps a byte for each. Widths that are not named are as usual: events 8,
-tables 10, inputs 8. The state has 16 bits in every network ([numerics.md](numerics.md), section 2)."""
+hardware stores it. The image file keeps a byte for each, and of a fine-tuned network tells how it was made.
+Widths that are not named are as usual: events 8, tables 10, inputs 8. The state has 16 bits in every network
+([numerics.md](numerics.md), section 2)."""
 
 Shown = Callable[[str, int], AbstractContextManager[Report]]
 
