@@ -29,10 +29,11 @@ HEADINGS = ("density asked", "activity asked", "density", "activity", "validatio
 _EXPLAINED = """\
 Each float network was pruned by magnitude in rounds (`egret prune`) and trained on under the pressure of an
 activity target. Then it was quantised to 8-bit weights, without fine-tuning; all figures are the integer
-model's. *Density* is the share of blocks of weights with a number that is not zero, *activity* the mean share
-of units that fire in a step of the test part. *Work* is the product of both as a share of the first row's:
-rows of sources that fired, times what is left of a row. The present hardware skips silent sources, and
-fetches blocks of zeros. Epochs are chosen on the validation part; the test part is reported, and decides nothing."""
+model's. *Density* is the share of blocks of weights with a number that is not zero, *activity* the mean
+share of units that fire in a step of the test part. *Work* is the product of both as a share of the first
+row's: rows of sources that fired, times what is left of a row. The present hardware skips silent sources,
+and fetches blocks of zeros. Epochs are chosen on the validation part; the test part is reported, and
+decides nothing."""
 
 
 @dataclass(frozen=True)
