@@ -24,7 +24,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train lint format doctor clean help
+.PHONY: all setup test sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -86,6 +86,18 @@ bench-fpga: setup ## clock and size on ECP5 and iCE40, several seeds each (an ho
 
 bench-train: setup ## wall-clock time of training and inference, sparse and dense, into docs (minutes): ROUNDS=n
 	$(EGRET) bench-train $(if $(ROUNDS),--rounds $(ROUNDS))
+
+$(OUT)/float/%.safetensors: | setup
+	mkdir -p $(@D)
+	$(EGRET) train $* --seed $(if $(filter digits,$*),2,0) -o $@
+
+FLOAT := $(OUT)/float/digits.safetensors $(OUT)/float/har.safetensors
+
+widths: setup $(FLOAT) ## accuracy and size at 8, 6, 4 and mixed bits, fine-tuned or not, into docs (half an hour)
+	$(EGRET) widths $(FLOAT) -o docs
+
+frontier: setup $(FLOAT) ## accuracy over activity and density of weights, pruned in blocks, into docs (half an hour)
+	$(EGRET) frontier $(FLOAT) -o docs
 
 lint: setup ## format check, lint and types
 	$(VENV)/bin/ruff format --check .

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from egru.egru import State, check_lengths
 from egru.errors import EgretError
-from egru.formats import BIAS_BITS, FRAC_RANGE, STATE_FRAC, WEIGHT_BITS_RANGE, IntFormat
+from egru.formats import BIAS_BITS, FRAC_RANGE, STATE_FRAC, IntFormat
 from egru.image import InputSpec, Layer, LayerSpec, NetworkImage, Readout, ReadoutSpec
 from egru.network import Network, NetworkOutput
 from egru.quant_layer import (
@@ -23,7 +23,9 @@ from egru.quant_layer import (
     quantise,
     to_integers,
 )
+from egru.scales import LearnedScales
 from egru.tables import sigmoid_table, tanh_table
+from egru.widths import Widths
 
 #: A fraction is chosen on about this many inputs, evenly spread over those given.
 _CALIBRATION_VALUES = 1 << 20
@@ -50,8 +52,13 @@ class QuantNetwork(nn.Module):
     readout_mode
         "mean", "last" or "every".
     input_spec, layer_specs, readout_spec
-        The formats; `choose_fractions` and ``load_state_dict`` replace them.
+        The formats; `choose_fractions` and ``load_state_dict`` replace them, and with learned scales every
+        step of training may.
+    scales
+        The learned scales of all weight matrices, or None; see `learn_scales_`.
     """
+
+    scales: LearnedScales | None
 
     def __init__(
         self,
@@ -70,6 +77,7 @@ class QuantNetwork(nn.Module):
         self.egru = copy.deepcopy(network.egru)
         self.readout = copy.deepcopy(network.readout)
         self.readout_mode = network.readout_mode
+        self.register_module("scales", None)
         self._set_specs(input_spec, layer_specs, readout_spec)
 
     @classmethod
@@ -80,10 +88,11 @@ class QuantNetwork(nn.Module):
         input_format: IntFormat | None = None,
         calibration: Tensor | Iterable | None = None,
         input_bits: int = 8,
-        weight_bits: int | tuple[int, int, int] = 8,
-        event_bits: int = 8,
-        table_bits: int = 10,
+        weight_bits: int | Sequence[int] = 8,
+        event_bits: int | Sequence[int] = 8,
+        table_bits: int | Sequence[int] = 10,
         max_steps: int = 4096,
+        learn_scales: bool = False,
     ) -> QuantNetwork:
         """Quantise a trained network: copy its parameters, and choose the formats that fit them.
 
@@ -96,13 +105,16 @@ class QuantNetwork(nn.Module):
             input, or an iterable of such) for which the best format of ``input_bits`` bits is chosen:
             unsigned if none is negative, and with the fraction of the least squared error.
         weight_bits
-            Bits of all weights, 2..8, or of (input, recurrent, readout) weights.
+            Bits of all weights, 2..8; or of (input, recurrent, readout) weights; or of input and recurrent
+            weights of each layer, layer by layer, and then of the readout's.
         event_bits
-            Bits of an event's payload, 2..8.
+            Bits of an event's payload, 2..8, for all layers or one number for each.
         table_bits
-            Index width of the sigmoid and tanh tables, 4..12.
+            Index width of the sigmoid and tanh tables, 4..12, for all layers or one number for each.
         max_steps
             Longest sequence in readout mode "mean", without meaning in others.
+        learn_scales
+            Whether training moves the fractions of weights, too; see `learn_scales_`.
 
         Raises
         ------
@@ -118,21 +130,15 @@ class QuantNetwork(nn.Module):
         for name, values in network.named_parameters():
             if not torch.isfinite(values).all():
                 raise EgretError(f"{name} must hold finite numbers, and holds NaN or infinity")
-        bits = tuple(weight_bits) if isinstance(weight_bits, (tuple, list)) else (weight_bits,) * 3
-        low, high = WEIGHT_BITS_RANGE
-        if len(bits) != 3 or not all(type(b) is int and low <= b <= high for b in bits):
-            raise EgretError(f"weight_bits must be one or three integers {low}..{high}, not {weight_bits!r}")
         egru = network.egru
+        widths = Widths.of(weight_bits, event_bits, table_bits).check_layers(egru.num_layers)
         layers = [
             LayerSpec(
                 inputs=egru.input_size if k == 0 else egru.hidden_size,
                 units=egru.hidden_size,
                 reset=egru.options.reset,
                 state_reset=egru.options.state_reset,
-                input_weight_bits=bits[0],
-                recurrent_weight_bits=bits[1],
-                event_bits=event_bits,
-                table_bits=table_bits,
+                **widths.layer(k),
             )
             for k in range(egru.num_layers)
         ]
@@ -141,10 +147,52 @@ class QuantNetwork(nn.Module):
             network,
             InputSpec(egru.input_size, fmt.bits, fmt.frac, fmt.signed),
             layers,
-            ReadoutSpec(network.num_classes, mode, bits[2], max_steps=max_steps if mode == "mean" else 1),
+            ReadoutSpec(
+                network.num_classes, mode, widths.readout, max_steps=max_steps if mode == "mean" else 1
+            ),
         )
         quantised.choose_fractions()
-        return quantised
+        return quantised.learn_scales_() if learn_scales else quantised
+
+    def learn_scales_(self) -> QuantNetwork:
+        """Make the scale of every weight matrix a parameter, from its present fraction on; return self.
+
+        The forward pass stays the integer model: a fraction is the integer nearest to the learned one. The
+        state dict then has a ``scales`` part, which only a network that learns its scales takes back.
+        """
+        if self.scales is None:
+            weight = self.readout.weight
+            self.scales = LearnedScales(self._fractions(), weight.dtype, weight.device)
+        return self
+
+    @property
+    def layer_specs(self) -> tuple[LayerSpec, ...]:
+        """Formats of the layers."""
+        scales = self.scales
+        if scales is None:
+            return self._layer_specs
+        return tuple(
+            replace(
+                spec,
+                input_weight_frac=scales.fraction(f"weight_ih_l{k}"),
+                recurrent_weight_frac=scales.fraction(f"weight_hh_l{k}"),
+            )
+            for k, spec in enumerate(self._layer_specs)
+        )
+
+    @property
+    def readout_spec(self) -> ReadoutSpec:
+        """Formats of the readout."""
+        if self.scales is None:
+            return self._readout_spec
+        return replace(self._readout_spec, weight_frac=self.scales.fraction("readout.weight"))
+
+    def _fractions(self) -> dict[str, int]:
+        fractions = {"readout.weight": self._readout_spec.weight_frac}
+        for k, spec in enumerate(self._layer_specs):
+            fractions[f"weight_ih_l{k}"] = spec.input_weight_frac
+            fractions[f"weight_hh_l{k}"] = spec.recurrent_weight_frac
+        return fractions
 
     def choose_fractions(self) -> None:
         """Choose for every weight matrix the fraction of the least squared error, clipping included.
@@ -191,7 +239,7 @@ class QuantNetwork(nn.Module):
         limit = self.readout_spec.max_steps
         if self.readout_mode == "mean" and int(lengths.max()) > limit:
             raise EgretError(f"a sequence must have at most max_steps = {limit} steps, not {lengths.max()}")
-        self.egru.clamp_thresholds_()
+        self._clamp()
 
         values = quantise(x, self.input_spec.format, "x").to(x.dtype)
         events, spikes, c_last, y_last = [], [], [], []
@@ -221,7 +269,7 @@ class QuantNetwork(nn.Module):
         EgretError
             If a parameter is not finite, or ``name`` or ``info`` do not suit an image.
         """
-        self.egru.clamp_thresholds_()
+        self._clamp()
         layers = []
         for k, spec in enumerate(self.layer_specs):
             integers = self._quantised(k, to_integers)
@@ -282,7 +330,19 @@ class QuantNetwork(nn.Module):
                 f"formats are for {readout.classes} classes in mode {readout.mode!r}, and the network has "
                 f"{self.readout.out_features} in mode {self.readout_mode!r}"
             )
-        self.input_spec, self.layer_specs, self.readout_spec = source, tuple(layers), readout
+        self.input_spec, self._layer_specs, self._readout_spec = source, tuple(layers), readout
+        if self.scales is not None:
+            self.scales.set_fractions(self._fractions())
+
+    def _clamp(self) -> None:
+        self.egru.clamp_thresholds_()
+        if self.scales is not None:
+            self.scales.clamp_()
+
+    def _quantised_weight(self, values: Tensor, fmt: IntFormat, name: str, convert) -> Tensor:
+        if self.scales is not None and convert is quantise:
+            return self.scales.quantise(values, fmt, name)
+        return convert(values, fmt, name)
 
     def _arriving(self, k: int) -> IntFormat:
         return self.input_spec.format if k == 0 else self.layer_specs[k - 1].event_format
@@ -303,8 +363,8 @@ class QuantNetwork(nn.Module):
         both, inner = slice(0, 2 * units), slice(2 * units, None)
         bias = torch.cat((ih[both] + hh[both], ih[inner], hh[inner])).view(4, units)
         return QuantParameters(
-            convert(p.weight_ih, spec.input_weight_format, f"weight_ih_l{k}"),
-            convert(p.weight_hh, spec.recurrent_weight_format, f"weight_hh_l{k}"),
+            self._quantised_weight(p.weight_ih, spec.input_weight_format, f"weight_ih_l{k}", convert),
+            self._quantised_weight(p.weight_hh, spec.recurrent_weight_format, f"weight_hh_l{k}", convert),
             convert(bias, IntFormat(BIAS_BITS, spec.acc_frac(self._arriving(k)), True), f"bias of layer {k}"),
             convert(p.theta, _THRESHOLD, f"theta_l{k}", spec.threshold_range[0]),
         )
@@ -313,7 +373,7 @@ class QuantNetwork(nn.Module):
         spec = self.readout_spec
         frac = self.layer_specs[-1].event_bits + spec.weight_frac
         return (
-            convert(self.readout.weight, spec.weight_format, "readout.weight"),
+            self._quantised_weight(self.readout.weight, spec.weight_format, "readout.weight", convert),
             convert(self.readout.bias, IntFormat(BIAS_BITS, frac, True), "readout.bias"),
         )
 

@@ -72,10 +72,13 @@ class _Quantise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         (values,) = ctx.saved_tensors
-        lowest, highest = ctx.range
-        # A descent step goes against the gradient.
-        stuck = ((values > highest) & (grad < 0)) | ((values < lowest) & (grad > 0))
-        return grad.to(ctx.dtype).masked_fill(stuck, 0.0), None, None, None
+        return grad.to(ctx.dtype).masked_fill(~passes(values, grad, *ctx.range), 0.0), None, None, None
+
+
+def passes(values: Tensor, grad: Tensor, lowest: float, highest: float) -> Tensor:
+    """Where a gradient passes: inside the range, and beyond it if it would bring the value back."""
+    # A descent step goes against the gradient.
+    return ~(((values > highest) & (grad < 0)) | ((values < lowest) & (grad > 0)))
 
 
 def quantise(values: Tensor, fmt: IntFormat, name: str, low: int | None = None) -> Tensor:

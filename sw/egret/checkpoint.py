@@ -50,7 +50,8 @@ class Checkpoint:
     @property
     def command(self) -> str:
         """The command that trains this network again."""
-        return command_of(self.task, self.model, self.seed, self.recipe)
+        words = command_of(self.task, self.model, self.seed, self.recipe)
+        return f"{words} && {self.figures['pruned_by']}" if "pruned_by" in self.figures else words
 
     def network(self) -> nn.Module:
         """Build the network with its trained weights, in evaluation mode."""

@@ -17,11 +17,15 @@ from egru.errors import EgretError
 from egru.formats import IntFormat
 from egru.image import NetworkImage
 from egru.quant import QuantNetwork
+from egru.widths import Widths
 
 from .checkpoint import Checkpoint, for_hardware
 from .evaluation import Evaluation, evaluate_image
+from .language import TextTask
 from .modules import evaluate_module
+from .pruning import zeros_kept
 from .recipes import Recipe
+from .selection import Epoch
 from .tasks import Sequences, Task
 from .tasks.task import INPUT_BITS, INPUT_FRAC
 from .training import Phase, Report, fit
@@ -55,25 +59,60 @@ def check_fits(checkpoint: Checkpoint, task: Task) -> None:
         )
 
 
-def post_training(checkpoint: Checkpoint, bits: int = 8) -> QuantNetwork:
-    """Quantise a checkpoint's network to weights of ``bits`` bits, without any training."""
-    words = IntFormat(INPUT_BITS, INPUT_FRAC, True)
-    network = for_hardware(checkpoint)
-    return QuantNetwork.from_float(network, input_format=words, weight_bits=check_bits(bits)).eval()
+def as_widths(bits: int | Widths) -> Widths:
+    """Return ``bits`` if it is widths, else those of weights of ``bits`` bits, with all else as usual."""
+    return bits if isinstance(bits, Widths) else Widths.of(check_bits(bits))
+
+
+def input_format(bits: int) -> IntFormat:
+    """The format of an input word of ``bits`` bits: it spans the range to which tasks clip their inputs."""
+    return IntFormat(bits, max(0, INPUT_FRAC - (INPUT_BITS - bits)), True)
+
+
+def post_training(checkpoint: Checkpoint, bits: int | Widths = 8) -> QuantNetwork:
+    """Quantise a checkpoint's network to weights of ``bits`` bits, or to widths, without any training."""
+    widths = as_widths(bits)
+    return QuantNetwork.from_float(
+        for_hardware(checkpoint),
+        input_format=input_format(widths.inputs),
+        weight_bits=widths.weights,
+        event_bits=widths.events,
+        table_bits=widths.tables,
+    ).eval()
+
+
+def stored_bits(bits: int | Widths) -> int | list[int]:
+    """Return the bits of weights as they stand in an image's info: one number, or one per tensor."""
+    weights = as_widths(bits).weights
+    return list(weights) if len(weights) > 1 else weights[0]
+
+
+def fine_tune(
+    network: QuantNetwork, content: Task | TextTask, recipe: Recipe, seed: int, report: Report | None
+) -> Epoch | None:
+    """Train a quantised network in place as its recipe says; return the epoch kept, None without epochs."""
+    if recipe.learn_scales:
+        network.learn_scales_()
+    if not recipe.qat_epochs:
+        return None
+    phase = Phase(recipe.qat_epochs, recipe.qat_learning_rate, (0.0, 0.0), start_counts=True)
+    with zeros_kept(network):
+        return fit(network, content, recipe, phase, seed=seed, report=report)
 
 
 def quantise(
     task: Task,
     checkpoint: Checkpoint,
     *,
-    bits: int = 8,
+    bits: int | Widths = 8,
     recipe: Recipe | None = None,
     command: str = "",
     report: Report | None = None,
 ) -> Quantised:
     """Quantise, fine-tune for ``recipe.qat_epochs`` epochs and measure.
 
-    Of the epochs, and the network as quantised, the best on the validation part is taken.
+    Of the epochs, and the network as quantised, the best on the validation part is taken. ``bits`` are
+    those of all weights, or the widths of everything.
     ``recipe`` defaults to the checkpoint's own. Zero epochs leave the network as quantised after training.
     ``command`` goes into the image's info.
     """
@@ -81,10 +120,7 @@ def quantise(
     recipe = recipe or checkpoint.recipe
     network = post_training(checkpoint, bits)
     untrained = network.to_image(task.name)
-    chosen = None
-    if recipe.qat_epochs:
-        phase = Phase(recipe.qat_epochs, recipe.qat_learning_rate, (0.0, 0.0), start_counts=True)
-        chosen = fit(network, task, recipe, phase, seed=checkpoint.seed, report=report)
+    chosen = fine_tune(network, task, recipe, checkpoint.seed, report)
     plain = network.to_image(task.name)
     validation = evaluate_image(plain, task.validation)
     float_test = evaluate_module(checkpoint.network(), task.test)
@@ -97,7 +133,7 @@ def quantise(
         "command": command,
         "seed": checkpoint.seed,
         "recipe": recipe.as_dict(),
-        "weight_bits": bits,
+        "weight_bits": stored_bits(bits),
         "figures": {
             "float": {**checkpoint.figures, **figures(float_test, "test")},
             "post_training": figures(post_test, "test"),

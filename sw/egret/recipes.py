@@ -57,6 +57,7 @@ class Recipe:
     # Of the event-based unit and its start.
     gamma: float = 0.7  # height of the surrogate gradient at the threshold
     memory: float = 0.0  # steps that units remember at first, see `egru.EGRU`; 0 for biases of zero
+    learn_scales: bool = False  # whether fine-tuning moves the weights' fractions, too
 
     def __post_init__(self) -> None:
         for name in ("units", "layers", "epochs", "batch_size", "window", "threads"):
@@ -93,6 +94,8 @@ class Recipe:
                 raise EgretError(f"{name} must be at least 0 and below 1, not {getattr(self, name)!r}")
         if type(self.tied) is not bool:
             raise EgretError(f"tied must be true or false, not {self.tied!r}")
+        if type(self.learn_scales) is not bool:
+            raise EgretError(f"learn_scales must be true or false, not {self.learn_scales!r}")
         check_kernel(self.kernel)
         if self.readout not in READOUTS:
             raise EgretError(f"readout must be one of {', '.join(READOUTS)}, not {self.readout!r}")

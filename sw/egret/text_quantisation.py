@@ -15,12 +15,13 @@ import torch
 from egru.errors import EgretError
 from egru.image import NetworkImage
 from egru.integer import IntegerNetwork
+from egru.widths import Widths
 
 from .checkpoint import Checkpoint
 from .language import COLUMNS, TextEvaluation, TextTask, evaluate_text
-from .quantisation import post_training
+from .quantisation import fine_tune, post_training, stored_bits
 from .recipes import Recipe
-from .training import Phase, Report, fit
+from .training import Report
 
 WINDOW = 256  #: steps that the integer model runs at a time; results do not depend on it
 
@@ -66,7 +67,7 @@ def quantise_text(
     text: TextTask,
     checkpoint: Checkpoint,
     *,
-    bits: int = 8,
+    bits: int | Widths = 8,
     recipe: Recipe | None = None,
     command: str = "",
     report: Report | None = None,
@@ -78,10 +79,7 @@ def quantise_text(
     recipe = recipe or checkpoint.recipe
     network = post_training(checkpoint, bits)
     untrained = network.to_image(text.name)
-    chosen = None
-    if recipe.qat_epochs:
-        phase = Phase(recipe.qat_epochs, recipe.qat_learning_rate, (0.0, 0.0), start_counts=True)
-        chosen = fit(network, text, recipe, phase, seed=checkpoint.seed, report=report)
+    chosen = fine_tune(network, text, recipe, checkpoint.seed, report)
     plain = network.to_image(text.name)
     float_test = evaluate_text(checkpoint.network(), text, "test", window=recipe.window)
     post_test = evaluate_text_image(untrained, text, "test")
@@ -92,7 +90,7 @@ def quantise_text(
         "command": command,
         "seed": checkpoint.seed,
         "recipe": recipe.as_dict(),
-        "weight_bits": bits,
+        "weight_bits": stored_bits(bits),
         "figures": {
             "float": {**checkpoint.figures, **figures(float_test, text, "test")},
             "post_training": figures(post_test, text, "test"),

@@ -9,11 +9,12 @@ from egret import networks, quantisation, repeats, tasks, training
 from egret.checkpoint import save_checkpoint
 from egret.evaluation import check_normalisation, evaluate_image
 from egret.modules import evaluate_module
-from egret.quantisation import check_bits, post_training, quantise
+from egret.quantisation import agree, check_bits, post_training, quantise
 from egret.recipes import RECIPES
 from egret.tasks import Sequences
 from egru.errors import EgretError
 from egru.image import load_image, save_image
+from egru.widths import Widths
 
 
 @pytest.fixture
@@ -42,6 +43,20 @@ def test_train_quantise_save_load_and_evaluate_give_the_decisions_of_the_module(
         np.testing.assert_array_equal(by_module.decisions, by_image.decisions)
         assert by_module.activity == pytest.approx(by_image.activity)
     assert done.test.accuracy > 0.75
+
+
+@pytest.mark.parametrize(("inputs", "frac"), [(8, 5), (6, 3), (3, 0), (2, 0)])
+def test_mixed_widths_reach_the_image_and_its_decisions_are_those_of_the_module(
+    small_task, trained, inputs, frac
+):
+    widths = Widths.of((4, 5, 6), event_bits=3, table_bits=7, input_bits=inputs)
+    done = quantise(small_task, trained, bits=widths)
+    spec, readout = done.image.layers[0].spec, done.image.readout.spec
+    assert (spec.input_weight_bits, spec.recurrent_weight_bits, readout.weight_bits) == (4, 5, 6)
+    assert (spec.event_bits, spec.table_bits) == (3, 7)
+    assert (done.image.input.bits, done.image.input.frac) == (inputs, frac)
+    assert done.image.info["weight_bits"] == [4, 5, 6]
+    assert agree(post_training(trained, widths), small_task.validation)
 
 
 def test_fine_tuning_changes_the_network_and_no_epochs_leave_it(small_task, small_recipe, trained):
@@ -156,3 +171,24 @@ def test_a_shipped_network_does_on_real_data_what_its_info_says(name, accuracy, 
     assert [round(a, 5) for a in seen.activity] == figures["test_activity"]
     assert seen.mean_activity <= activity
     assert {name: len(task.part(name)) for name in tasks.task.SPLITS}["train"] > 2000
+
+
+def test_learned_scales_are_off_by_default_and_reach_the_image_where_asked_for(
+    small_task, small_recipe, trained, monkeypatch
+):
+    assert "learn_scales" not in small_recipe.as_dict()
+    kept = {}
+    original = quantisation.post_training
+    monkeypatch.setattr(
+        quantisation, "post_training", lambda *a, **k: kept.setdefault("network", original(*a, **k))
+    )
+    recipe = small_recipe.but(learn_scales=True, qat_epochs=4, qat_learning_rate=3e-2)
+    done = quantise(small_task, trained, bits=3, recipe=recipe)
+    assert done.image.info["recipe"]["learn_scales"] is True
+    network = kept["network"]
+    assert network.scales is not None
+    assert any(network.scales.log2_scale(name) % 1 for name in ("weight_ih_l0", "readout.weight"))
+    assert agree(network, small_task.test)
+    assert dataclasses.replace(done.image, info={}) == network.to_image("small")
+    with pytest.raises(EgretError, match="learn_scales must be true or false, not 1"):
+        small_recipe.but(learn_scales=1)

@@ -108,6 +108,31 @@ def test_an_interrupt_in_the_first_epoch_leaves_nothing(as_digits, tmp_path, cap
     assert os.listdir() == ["a.csv"]
 
 
+def test_quantize_takes_widths_tensor_by_tensor_and_names_them_in_its_command(
+    as_digits, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "digits", "--layers", "2", "--epochs", "1", "-o", "s.safetensors"]) == 0
+    widths = ["--weight-bits", "4,3,5,6,7", "--event-bits", "6,4", "--table-bits", "8", "--input-bits", "7"]
+    assert (
+        main(["quantize", "s.safetensors", *widths, "--epochs", "0", "--learn-scales", "-o", "s.egret"]) == 0
+    )
+    assert "weights 4 3 5 6 7, events 6 4, tables 8, inputs 7" in capsys.readouterr().out.replace("\n", " ")
+    image = load_image("s.egret")
+    specs = [layer.spec for layer in image.layers]
+    assert [(s.input_weight_bits, s.recurrent_weight_bits) for s in specs] == [(4, 3), (5, 6)]
+    assert [s.event_bits for s in specs] == [6, 4] and [s.table_bits for s in specs] == [8, 8]
+    assert image.readout.spec.weight_bits == 7 and image.input.bits == 7
+    assert image.info["command"].endswith(
+        "egret quantize s.safetensors " + " ".join(widths) + " --epochs 0 --learn-scales"
+    )
+    assert main(["quantize", "s.safetensors", "--event-bits", "6,4,5"]) == 2
+    assert (
+        "event_bits must be one integer, or one for each of 2 layers, not (6, 4, 5)"
+        in capsys.readouterr().err
+    )
+
+
 def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsys):
     assert main(["seeds", "digits", "--seeds", "0,1", "--epochs", "2", "-o", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
@@ -135,6 +160,18 @@ def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsy
         (["quantize", "none.safetensors"], "checkpoint none.safetensors must be an existing file"),
         (["quantize", "none.safetensors", "--bits", "9"], "bits must be an integer 2..8, not 9"),
         (["quantize", "none.safetensors", "--bits", "1"], "bits must be an integer 2..8, not 1"),
+        (["quantize", "none.safetensors", "--weight-bits", "4,9,4"], "2..8, not (4, 9, 4)"),
+        (
+            ["quantize", "none.safetensors", "--weight-bits", "4,x"],
+            "weight-bits must be a number, or numbers",
+        ),
+        (["quantize", "none.safetensors", "--bits", "4", "--weight-bits", "4"], "and not both"),
+        (["quantize", "none.safetensors", "--event-bits", "1"], "event_bits must be an integer 2..8, not 1"),
+        (
+            ["quantize", "none.safetensors", "--table-bits", "13"],
+            "table_bits must be an integer 4..12, not 13",
+        ),
+        (["quantize", "none.safetensors", "--input-bits", "9"], "input_bits must be an integer 2..8, not 9"),
         (["evaluate"], "evaluate needs an image or --task"),
         (["evaluate", "--task", "mnist"], "task must be one of digits, har, "),
         (["evaluate", "none.egret", "--task", "digits"], "none.egret"),

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from accelerator_simulation import at_the_threshold, expected_of, simulate, tokens_of
 
 from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
 from egret_hw.multiplier import PairMultiplier
 from egret_hw.stream import Kind
+from egru import Network, QuantNetwork
 from egru.errors import EgretError
 from egru.testing import random_image, random_input
 
@@ -250,3 +252,23 @@ def test_a_silent_step_costs_its_update_and_the_latency_that_the_docs_state(unit
         _, _, counters = simulate(image, config, tokens_of([x]), len(wanted))
         cycles.append(counters[0]["cycles"])
     assert (cycles[1] - cycles[0]) / 10 == -(-units // update) + SILENT_STEP
+
+
+def test_other_widths_in_every_tensor_of_every_layer_change_no_bit():
+    """Quantised by widths as `egret quantize` takes them: payloads, tables and weights differ by layer."""
+    torch.manual_seed(1)
+    network = Network(4, 7, 3, 2)
+    with torch.no_grad():
+        for k in range(2):
+            network.egru.layer_parameters(k).theta.fill_(0.02)
+    image = QuantNetwork.from_float(
+        network, calibration=torch.randn(30, 4), input_bits=6, weight_bits=(3, 8, 5, 4, 6), event_bits=(3, 6),
+        table_bits=(6, 9),
+    ).to_image("mixed")  # fmt: skip
+    rng = np.random.default_rng(1)
+    sequences = [random_input(rng, image, steps, density=0.7) for steps in (9, 4)]
+    wanted_logits, wanted_layers = expected_of(image, sequences)
+    assert all(len({v for step in layer for v in step.values()}) > 1 for layer in wanted_layers)
+    logits, layers, _ = simulate(image, AcceleratorConfig(lanes=4), tokens_of(sequences), len(wanted_logits))
+    assert layers == wanted_layers
+    assert logits == wanted_logits

@@ -20,11 +20,13 @@ from egret.cli import (
     evaluate,
     faults,
     formal,
+    frontier,
     fuzz,
     generate,
     interop,
     mutate,
     plan,
+    prune,
     quantize,
     seeds,
     sim_full,
@@ -34,6 +36,7 @@ from egret.cli import (
     summary,
     timing,
     train,
+    widths,
 )
 from egru.errors import EgretError
 
@@ -47,6 +50,9 @@ app = typer.Typer(
 for _command in (
     train.train,
     quantize.quantize,
+    widths.widths,
+    prune.prune,
+    frontier.frontier,
     evaluate.evaluate,
     seeds.seeds,
     statistics.statistics,

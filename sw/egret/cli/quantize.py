@@ -11,14 +11,22 @@ from rich.console import Console
 from rich.table import Table
 
 from .progress import epochs_shown, need_torch
+from .widths_options import Bits, EventBits, InputBits, TableBits, WeightBits, chosen_widths
 
 
 def quantize(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of `egret train`.")],
-    bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
+    bits: Bits = None,
+    weight_bits: WeightBits = None,
+    event_bits: EventBits = None,
+    table_bits: TableBits = None,
+    input_bits: InputBits = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of fine-tuning; 0 for none; by default the task's recipe.")
     ] = None,
+    learn_scales: Annotated[
+        bool, typer.Option("--learn-scales", help="Let fine-tuning move the weights' fractions, too.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Network image; by default the checkpoint's name, .egret."),
@@ -32,31 +40,35 @@ def quantize(
     from egret import tasks
     from egret.checkpoint import check_writable, load_checkpoint
     from egret.cli.texts import quantize_text
-    from egret.quantisation import check_bits, quantise
+    from egret.quantisation import quantise
     from egru.image import save_image
 
-    check_bits(bits)
+    chosen = chosen_widths(bits, weight_bits, event_bits, table_bits, input_bits)
     loaded = load_checkpoint(checkpoint)
-    recipe = loaded.recipe.but(qat_epochs=epochs)
+    chosen.widths.check_layers(len(loaded.recipe.shape))
+    recipe = loaded.recipe.but(qat_epochs=epochs, learn_scales=learn_scales or None)
     need_torch(recipe.threads)
     path = check_writable(output or checkpoint.with_suffix(".egret"))
-    command = f"{loaded.command} && egret quantize {shlex.quote(checkpoint.name)} --bits {bits}"
+    command = f"{loaded.command} && egret quantize {shlex.quote(checkpoint.name)} {chosen.words}"
     if epochs is not None:
         command += f" --epochs {epochs}"
+    if learn_scales:
+        command += " --learn-scales"
     if tasks.is_text(loaded.task):
-        quantize_text(loaded, path, bits=bits, recipe=recipe, command=command)
+        quantize_text(loaded, path, widths=chosen.widths, recipe=recipe, command=command)
         return
     data = tasks.load(loaded.task)
-    with epochs_shown(f"{loaded.task} at {bits} bits", recipe.qat_epochs) as report:
-        done = quantise(data, loaded, bits=bits, recipe=recipe, command=command, report=report)
+    label = chosen.widths.label
+    with epochs_shown(f"{loaded.task} at {label}", recipe.qat_epochs) as report:
+        done = quantise(data, loaded, bits=chosen.widths, recipe=recipe, command=command, report=report)
     save_image(done.image, path)
     table = Table(title=f"{loaded.task}: test part, {done.test.count} sequences")
     for heading in ("network", "accuracy", "activity"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for name, seen in (
         ("float", done.float_test),
-        (f"{bits} bits, as quantised", done.post_training_test),
-        (f"{bits} bits, fine-tuned", done.test),
+        (f"{label}, as quantised", done.post_training_test),
+        (f"{label}, fine-tuned", done.test),
     ):
         table.add_row(name, f"{seen.accuracy:.2%}", " ".join(f"{a:.2%}" for a in seen.activity))
     console = Console()

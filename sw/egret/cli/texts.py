@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from egret.language import TextEvaluation
     from egret.recipes import Recipe
     from egru.image import NetworkImage
+    from egru.widths import Widths
 
 
 def shown(seen: TextEvaluation, unit: str) -> str:
@@ -25,16 +26,16 @@ def shown(seen: TextEvaluation, unit: str) -> str:
     )
 
 
-def quantize_text(loaded: Checkpoint, path: Path, *, bits: int, recipe: Recipe, command: str) -> None:
+def quantize_text(loaded: Checkpoint, path: Path, *, widths: Widths, recipe: Recipe, command: str) -> None:
     """Do what `egret quantize` does, for a text's checkpoint; write the image to ``path``."""
     from egret import tasks
     from egret.text_quantisation import quantise_text
     from egru.image import save_image
 
     text = tasks.load_text(loaded.task)
-    label = f"{bits} bits"
+    label = widths.label
     with epochs_shown(f"{loaded.task} at {label}", recipe.qat_epochs) as report:
-        done = quantise_text(text, loaded, bits=bits, recipe=recipe, command=command, report=report)
+        done = quantise_text(text, loaded, bits=widths, recipe=recipe, command=command, report=report)
     save_image(done.image, path)
     table = Table(title=f"{loaded.task}: test part, {done.test.tokens} tokens")
     for heading in ("network", "test", "activity"):

@@ -12,6 +12,7 @@ literature has.
 from __future__ import annotations
 
 import ast
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -41,7 +42,9 @@ def read_lines(source: bytes) -> dict[str, list[str]]:
     Raises EgretError unless every part is assigned as one literal, ``name["part"] = "text"``.
     """
     try:
-        body = ast.parse(source).body
+        with warnings.catch_warnings():  # its literals have escapes that mean nothing
+            warnings.simplefilter("ignore")
+            body = ast.parse(source).body
     except (SyntaxError, ValueError) as error:
         raise EgretError(f"{MEMBER} of {ARCHIVE.filename} must be Python: {error}") from error
     found: dict[str, str] = {}
