@@ -32,7 +32,7 @@ from egru.image import load_image
 
 @pytest.fixture
 def trained(small_task, small_recipe, monkeypatch):
-    monkeypatch.setattr("egret.checkpoint.recipe", lambda _task: small_recipe)
+    monkeypatch.setitem(RECIPES, small_task.name, small_recipe)
     return training.train(small_task, small_recipe, seed=0)
 
 
