@@ -15,6 +15,7 @@ BOARD ?= ulx3s_85f
 FAMILY ?= ecp5
 MUTANTS ?= 400
 IMAGE ?= golden/networks/$(TASK).egret
+NETWORKS := $(basename $(notdir $(wildcard golden/networks/*.egret)))
 # Test processes at once.
 JOBS ?= 2
 
@@ -46,13 +47,10 @@ $(STAMP): pyproject.toml constraints.txt
 test: setup ## all tests
 	$(VENV)/bin/python -m pytest -n $(JOBS) tests
 
-sim: setup ## RTL against the integer model on real data: TASK=name SAMPLES=n SEED=n; without TASK, both tasks
-ifeq ($(origin TASK),file)
-	$(EGRET) simulate --task digits --samples $(SAMPLES) --seed $(SEED)
-	$(EGRET) simulate --task har --samples $(SAMPLES) --seed $(SEED)
-else
-	$(EGRET) simulate --task $(TASK) --samples $(SAMPLES) --seed $(SEED)
-endif
+sim: setup ## RTL against the integer model on real data: TASK=name SAMPLES=n SEED=n; without TASK, all shipped networks
+	@set -e; for task in $(if $(filter file,$(origin TASK)),$(NETWORKS),$(TASK)); do \
+	  echo "$(EGRET) simulate --task $$task --samples $(SAMPLES) --seed $(SEED)"; \
+	  $(EGRET) simulate --task $$task --samples $(SAMPLES) --seed $(SEED); done
 
 sim-netlist: setup ## what synthesis makes of the accelerator, simulated: FAMILY=ice40|ecp5|gowin TASK=name SEED=n
 	$(EGRET) sim-netlist --family $(FAMILY) --task $(TASK) --seed $(SEED)

@@ -1,4 +1,7 @@
-"""Real data for an accelerator: test sequences of a task, drawn at random, as a network image takes them."""
+"""Real data for an accelerator: test sequences of a task, drawn at random, as a network image takes them.
+
+Of a text they are passages, see :meth:`egret.tasks.Text.passages`.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,16 @@ def network_and_task(path: Path | None, task: str | None) -> tuple[NetworkImage,
     if path is None:
         if task is None:
             raise EgretError("an image or --task must be given")
-        path = networks.shipped(tasks.check_name(task))
+        tasks.is_text(task)  # raises for an unknown name
+        path = networks.shipped(task)
     network = load_image(path)
     task = task or network.info.get("task")
     if not isinstance(task, str):
-        raise EgretError(f"{path} names no task: give --task, one of {', '.join(tasks.NAMES)}")
-    return network, tasks.check_name(task)
+        raise EgretError(
+            f"{path} names no task: give --task, one of {', '.join(tasks.NAMES + tasks.TEXT_NAMES)}"
+        )
+    tasks.is_text(task)
+    return network, task
 
 
 def test_part(network: NetworkImage, task: str) -> Sequences:
@@ -51,14 +58,18 @@ def test_part(network: NetworkImage, task: str) -> Sequences:
     from egret import tasks
     from egret.evaluation import check_normalisation
 
-    data = tasks.load(task)
-    check_normalisation(network, data)
-    inputs = data.test.x[0].shape[1]
+    if tasks.is_text(task):
+        test = tasks.load_text(task).passages("test")
+    else:
+        data = tasks.load(task)
+        check_normalisation(network, data)
+        test = data.test
+    inputs = test.x[0].shape[1]
     if inputs != network.input.size:
         raise EgretError(
             f"task {task} has {inputs} inputs, but network {network.name} has {network.input.size}"
         )
-    return data.test
+    return test
 
 
 def draw(network: NetworkImage, task: str, samples: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from egret import tasks
+from egret.sampling import draw
 from egret.tasks import Text, treebank
 from egru.errors import EgretError
+from egru.testing import random_image
 
 TRAIN = " the cat <unk> N \n the dog 's cat \n\n"
 VALID = " the dog \n"
@@ -129,6 +131,43 @@ def test_columns_without_a_token_to_predict_are_refused(batch):
 def test_streams_that_make_no_sense_are_refused(change, message):
     with pytest.raises(EgretError, match=message):
         replace(a_text(), **change)
+
+
+# Passages
+
+
+def test_passages_are_one_hot_and_the_label_is_the_token_that_follows():
+    text = a_text()
+    stream = text.train
+    passages = text.passages("train", 5)
+    assert len(passages) == (len(stream) - 1) // 5
+    for number, (x, label) in enumerate(zip(passages.x, passages.y, strict=True)):
+        assert x.shape == (5, 23) and set(np.unique(x)) == {0, 1} and (x.sum(1) == 1).all()
+        assert x.argmax(1).tolist() == stream[5 * number : 5 * number + 5].tolist()
+        assert label == stream[5 * number + 5]
+
+
+def test_a_part_without_a_passage_and_a_large_vocabulary_are_refused():
+    text = a_text()
+    with pytest.raises(
+        EgretError, match=f"steps must be below {len(text.train)} for the train part of task some"
+    ):
+        text.passages("train", len(text.train))
+    words = replace(text, vocabulary=tuple(str(n) for n in range(257)))
+    with pytest.raises(EgretError, match="must have at most 256 different tokens, and some has 257"):
+        words.passages("train", 5)
+
+
+def test_an_accelerator_of_a_text_is_given_passages_of_its_test_part(monkeypatch):
+    text = replace(a_text(), name="ptb-char", test=np.arange(250) % 23)
+    monkeypatch.setattr(tasks, "load_text", lambda name: text)
+    rng = np.random.default_rng(1)
+    network = random_image(rng, inputs=23, units=(4,), classes=23, mode="every")
+    played, labels = draw(network, "ptb-char", 2, seed=1)
+    assert [x.shape for x in played] == [(100, 23)] * 2
+    assert sorted(labels.tolist()) == sorted(text.test[[100, 200]].tolist())
+    with pytest.raises(EgretError, match="samples must be at most 2, the test part of ptb-char, not 3"):
+        draw(network, "ptb-char", 3, seed=1)
 
 
 # Names

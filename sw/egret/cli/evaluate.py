@@ -33,7 +33,9 @@ def evaluate(
     network = load_image(image)
     task = task or network.info.get("task")
     if not isinstance(task, str):
-        raise EgretError(f"{image} names no task: give --task, one of {', '.join(tasks.NAMES)}")
+        raise EgretError(
+            f"{image} names no task: give --task, one of {', '.join(tasks.NAMES + tasks.TEXT_NAMES)}"
+        )
     console = Console()
     if tasks.is_text(task):
         with Console(stderr=True).status(f"evaluating {network.name}"):

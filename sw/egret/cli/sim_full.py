@@ -68,7 +68,7 @@ def sim_full(
     wanted = (
         [(image, task)]
         if image or task
-        else [(None, name) for name in networks.names() if name in tasks.NAMES]
+        else [(None, name) for name in networks.names() if name in tasks.NAMES + tasks.TEXT_NAMES]
     )
     try:
         for path, name in wanted:

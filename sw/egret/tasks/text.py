@@ -8,9 +8,11 @@ import numpy as np
 
 from egru.errors import EgretError
 
-from .task import SPLITS, check_split
+from .task import SPLITS, Sequences, check_split
 
 UNITS = ("character", "word")  #: what a token is
+PASSAGE_STEPS = 100  #: tokens of a passage that is played like a labelled sequence
+PASSAGE_TOKENS = 256  #: the largest vocabulary of such a text
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,26 @@ class Text:
             )
         steps = len(stream) // batch
         return np.ascontiguousarray(stream[: steps * batch].reshape(batch, steps).T)
+
+    def passages(self, part: str, steps: int = PASSAGE_STEPS) -> Sequences:
+        """Cut a part into passages of ``steps`` tokens, one-hot, as labelled sequences.
+
+        The label is the token after the passage. So a text can be played as any task is, each passage from a
+        silent network. What is left at the end is dropped.
+
+        Raises EgretError for a vocabulary of more than ``PASSAGE_TOKENS``, whose one-hot inputs would not
+        fit into memory, and for a part shorter than one passage.
+        """
+        size, stream = self.input_size, self.part(part)
+        if size > PASSAGE_TOKENS:
+            raise EgretError(
+                f"a text that is played must have at most {PASSAGE_TOKENS} different tokens, and {self.name} "
+                f"has {size}"
+            )
+        count = (len(stream) - 1) // steps
+        if not count:
+            raise EgretError(
+                f"steps must be below {len(stream)} for the {part} part of task {self.name}, not {steps}"
+            )
+        one_hot = np.eye(size, dtype=np.float32)[stream[: count * steps]].reshape(count, steps, size)
+        return Sequences(tuple(one_hot), stream[steps : count * steps + 1 : steps].copy())
