@@ -35,8 +35,8 @@ networks are the integer model's, so the hardware's. Epochs, and the network mar
 same widths, are chosen on the validation part; the test part is reported, and decides nothing. *Against
 float* is in points of test accuracy. *Weights* counts every weight with the bits of its tensor, as the
 hardware stores it. The image file keeps a byte for each, and of a fine-tuned network tells how it was made.
-Widths that are not named are as usual: events 8, tables 10, inputs 8. The state has 16 bits in every network
-([numerics.md](numerics.md), section 2)."""
+Widths that are not named are as usual: events 8, tables 10, inputs 8. States have 16 bits, with reset of the
+output 17 ([numerics.md](numerics.md), section 2)."""
 
 Shown = Callable[[str, int], AbstractContextManager[Report]]
 
