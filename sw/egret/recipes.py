@@ -164,9 +164,9 @@ RECIPES = {
     ),
     "ptb-char": Recipe(
         units=256,
-        epochs=8,
-        batch_size=64,
-        learning_rate=3e-3,
+        epochs=6,
+        batch_size=32,
+        learning_rate=1e-2,
         noise=0.0,
         label_smoothing=0.0,
         activity_target=0.17,
@@ -175,13 +175,27 @@ RECIPES = {
         qat_learning_rate=3e-4,
         kernel="sparse",
         readout="every",
+        window=50,
     ),
 }
 # Starting points, not tuned yet: sizes that two cores can train.
 RECIPES |= {
     "gestures": Recipe(units=128, epochs=40, batch_size=64, activity_limit=0.10),
-    "smnist": Recipe(units=128, epochs=20, batch_size=128, noise=0.0, eps=2.0, kernel="auto"),
-    "psmnist": Recipe(units=128, epochs=20, batch_size=128, noise=0.0, eps=2.0, kernel="auto"),
+    **dict.fromkeys(
+        ("smnist", "psmnist"),
+        Recipe(
+            units=128,
+            layers=2,
+            epochs=30,
+            batch_size=64,
+            learning_rate=1e-2,
+            noise=0.0,
+            activity_target=0.22,
+            activity_limit=0.28,
+            kernel="sparse",
+            memory=784.0,
+        ),
+    ),
     "dvs-gesture": Recipe(units=256, epochs=40, noise=0.0, kernel="auto"),
     "ptb-word": Recipe(
         units=256,
