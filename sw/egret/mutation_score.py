@@ -206,7 +206,6 @@ def run(
 def _proofs(rtlil: str, mutants: Sequence[Mutant], *, jobs: int) -> dict[int, str]:
     """Of those that are proved to change nothing: what was proved."""
     equivalence = Equivalence(rtlil)
-    mutants = [mutant for mutant in mutants if not mutant.at_clock]
     with ThreadPoolExecutor(jobs) as pool:
         answers = list(pool.map(lambda mutant: equivalence.prove(mutant.module, mutant.number), mutants))
     return {

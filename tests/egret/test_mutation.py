@@ -8,7 +8,7 @@ from rich.console import Console
 
 from egret import mutation_score
 from egret.cli.main import main
-from egret.mutation import Design, Mutant, designs, mutate
+from egret.mutation import _LEFT_OUT, Design, Mutant, designs, mutate
 from egret.mutation_score import Equivalent, Judged, Score, load_equivalents
 from egret_hw.config import AcceleratorConfig
 from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict, vectors
@@ -69,10 +69,10 @@ def test_a_line_of_the_list_becomes_a_fault():
     assert str(mutant) == "accelerator.layer0.gather: cnot1 $59[3]"
 
 
-def test_a_fault_at_a_clock_is_known_as_one_so_that_no_proof_is_tried():
-    assert Mutant.parse(LINE.replace("-port Y", "-port RD_CLK")).at_clock
-    assert Mutant.parse(LINE.replace("-port Y", "-port clk")).at_clock
-    assert not Mutant.parse(LINE).at_clock
+def test_no_fault_is_planted_at_a_clock_or_at_the_enable_of_a_read():
+    left_out = ("RD_CLK", "CLK", r"\clk", "RD_EN")
+    assert [bool(_LEFT_OUT.search(LINE.replace("-port Y", f"-port {port}"))) for port in left_out] == [True] * 4
+    assert not any(_LEFT_OUT.search(LINE.replace("-port Y", f"-port {port}")) for port in ("Y", "D", "EN"))
 
 
 def test_the_score_leaves_out_faults_that_change_nothing():

@@ -2,7 +2,7 @@
 
 The design with its faults is turned into an and-inverter graph; two versions of it, without a fault and
 with one, are compared by ABC, which is part of Yosys. What a module shows at its ports suffices for a
-proof; where that cannot be shown, the module around it is tried, up to the parts of a tile.
+proof; where that cannot be shown, the module around it is tried, up to a whole tile.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ _SEQUENTIAL = {
 _COMBINATIONAL = {"reduce": "strash", "prove": "iprove"}
 #: Registers that two versions do not share; with more of them a proof is not tried.
 MOST_REGISTERS = 1000
-#: Dots in the path of a tile's part: a tile as a whole has too many registers.
-_PART_DEPTH = 2
+#: Dots in the path of a tile: what is around it is no longer tried.
+_TILE_DEPTH = 1
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Equivalence:
     def ask(self, module: str, mutant: int) -> Answer:
         """Whether `module`, with all below it, is the same with and without a fault.
 
-        The graph knows no clocks: a fault at a clock would seem to change nothing, so do not ask about one.
+        The graph knows no clocks: a fault at a clock would seem to change nothing.
         """
         netlist = self.netlist(module)
         if netlist is None:
@@ -138,11 +138,11 @@ class Equivalence:
         return Answer(module, {"UNSAT": True, "SAT": False}.get(found[1]) if found else None, registers)
 
     def prove(self, module: str, mutant: int) -> Answer:
-        """The same for `module`, then for those around it up to the parts of a tile, until one proves it."""
+        """The same for `module`, then for those around it up to its tile, until one proves it."""
         while True:
             answer = self.ask(module, mutant)
             module = module.rpartition(".")[0]
-            if answer.equal or module.count(".") < _PART_DEPTH:
+            if answer.equal or module.count(".") < _TILE_DEPTH:
                 return answer
 
 
