@@ -24,6 +24,7 @@ from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import TOP, describe
 from egret_sim.mutation.program import SELECT, SELECT_BITS
 from egru.errors import EgretError
+from egru.formats import IntFormat
 from egru.image import NetworkImage
 from egru.testing import random_image
 
@@ -95,8 +96,9 @@ class Mutant:
         )
 
 
-#: Of the networks: with these, every unit fires in a quarter of the steps at least, and in three at most.
-_SEEDS = (74, 345)
+#: Of the networks: with these, every unit fires in a quarter of the steps at least and in three quarters at most,
+#: and every class has weights of both signs.
+_SEEDS = (2268, 3419)
 
 
 def designs() -> tuple[Design, ...]:
@@ -104,18 +106,19 @@ def designs() -> tuple[Design, ...]:
 
     Their tables are random: neighbouring entries have nothing in common, so each bit of an index shows.
     """
-    two = random_image(
-        np.random.default_rng(_SEEDS[0]), inputs=3, units=(6, 5), classes=3, mode="mean", input_bits=5,
+    rngs = [np.random.default_rng(seed) for seed in _SEEDS]
+    two = _mixed(rngs[0], random_image(
+        rngs[0], inputs=3, units=(6, 5), classes=3, mode="mean", input_bits=5,
         input_signed=True, table_bits=8, weight_bits=4, event_bits=8, max_steps=64,
         threshold=(0.0, 0.1), extreme=True, random_tables=True,
-    )  # fmt: skip
+    ))  # fmt: skip
     first, second = two.layers
     second = replace(second, spec=replace(second.spec, reset="before"))
-    streams = random_image(
-        np.random.default_rng(_SEEDS[1]), inputs=4, units=(5, 7), classes=2, mode="every", input_bits=4,
+    streams = _mixed(rngs[1], random_image(
+        rngs[1], inputs=4, units=(5, 7), classes=2, mode="every", input_bits=4,
         input_signed=False, table_bits=7, weight_bits=6, event_bits=8, state_reset="output",
         threshold=(0.0, 0.1), extreme=True, random_tables=True,
-    )  # fmt: skip
+    ))  # fmt: skip
     return (
         Design(
             "two layers",
@@ -128,6 +131,27 @@ def designs() -> tuple[Design, ...]:
             AcceleratorConfig(lanes=(15, 8), update_lanes=2, readout_lanes=1, queue_depth=2, streams=3),
         ),
     )
+
+
+def _mixed(rng: np.random.Generator, image: NetworkImage) -> NetworkImage:
+    """The same with half of the weights, chosen at random, drawn from all of their range."""
+
+    def mixed(weight: np.ndarray, bits: int) -> np.ndarray:
+        fmt = IntFormat(bits, 0, True)
+        return np.where(
+            rng.random(weight.shape) < 0.5, rng.integers(fmt.lo, fmt.hi, weight.shape, endpoint=True), weight
+        )
+
+    layers = tuple(
+        replace(
+            layer,
+            input_weight=mixed(layer.input_weight, layer.spec.input_weight_bits),
+            recurrent_weight=mixed(layer.recurrent_weight, layer.spec.recurrent_weight_bits),
+        )
+        for layer in image.layers
+    )
+    readout = replace(image.readout, weight=mixed(image.readout.weight, image.readout.spec.weight_bits))
+    return replace(image, layers=layers, readout=readout)
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,14 @@ def vectors(image: NetworkImage, seed: int, streams: int = 1) -> tuple[Vectors, 
             7,
             eager=True,
         ),
+        # The end of a sequence waits for the sink until the next one's events are there.
+        Vectors(
+            "one step or two, pauses of the sink alone",
+            draw(*(1 + int(n) for n in rng.integers(0, 2, 150))),
+            Stalls(chance=250, mask=511),
+            9,
+            eager=True,
+        ),
         # Streams that fire at once fill the queues of their events most.
         Vectors("busiest", repeated(busiest(limit, 12))),
         Vectors("busiest, stalls", repeated(busiest(20, 12)), Stalls(chance=64, mask=255), 8),

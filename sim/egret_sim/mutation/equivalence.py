@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ _EXPORT = """\
 read_rtlil planted.il
 hierarchy -top {top}
 flatten
-opt_clean
+{expose}opt_clean
 memory_map
 setundef -init -zero
 setundef -undriven -anyseq
@@ -82,12 +83,18 @@ class Equivalence:
     ----------
     rtlil
         The design with its faults, as Yosys wrote it.
+    silent
+        Signals that are 0 at all times in the design without a fault, by path of their module, as
+        `name` or `name[bit]`. A proof takes them for granted.
     seconds
         For a proof; what takes four times as long is given up.
     """
 
-    def __init__(self, rtlil: str, *, seconds: int = 8) -> None:
+    def __init__(
+        self, rtlil: str, *, silent: Mapping[str, Sequence[str]] | None = None, seconds: int = 8
+    ) -> None:
         self.rtlil, self.seconds = rtlil, seconds
+        self.silent = silent or {}
         self._netlists: dict[str, Aig | None] = {}
 
     def netlist(self, module: str) -> Aig | None:
@@ -96,12 +103,32 @@ class Equivalence:
             with tempfile.TemporaryDirectory(prefix="egret-equal-") as name:
                 folder = Path(name)
                 (folder / "planted.il").write_text(self.rtlil)
-                (folder / "export.ys").write_text(_EXPORT.format(top=f"\\{module}"))
+                wires = sorted({name.partition("[")[0] for name in self._silent(module)})
+                expose = "".join(f"expose w:{wire}\n" for wire in wires)
+                script = _EXPORT.format(top=f"\\{module}", expose=expose)
+                (folder / "export.ys").write_text(script)
                 done = _yosys(folder, "-s", "export.ys")
                 path = folder / "netlist.aig"
                 made = done.returncode == 0 and path.is_file()
-                self._netlists[module] = Aig.parse(path.read_bytes()) if made else None
+                netlist = Aig.parse(path.read_bytes()) if made else None
+                # Of a signal that was made an output, bits of which nothing is said are no output.
+                kept = set(self._silent(module))
+                unsaid = {wire for wire in wires if wire not in kept}
+                if netlist is not None and unsaid:
+                    netlist = netlist.without(
+                        name for name in netlist.names if name.partition("[")[0] in unsaid and name not in kept
+                    )
+                self._netlists[module] = netlist
         return self._netlists[module]
+
+    def _silent(self, module: str) -> list[str]:
+        """What is granted of a module and of those below it, as seen from the module."""
+        return [
+            f"{path}.{name}"[len(module) + 1 :]
+            for path, names in self.silent.items()
+            if path == module or path.startswith(f"{module}.")
+            for name in names
+        ]
 
     def ask(self, module: str, mutant: int) -> Answer:
         """Whether `module`, with all below it, is the same with and without a fault.
@@ -114,7 +141,11 @@ class Equivalence:
         versions = [
             {f"{SELECT}[{bit}]": number >> bit & 1 for bit in range(SELECT_BITS)} for number in (0, mutant)
         ]
-        contents, registers = miter(netlist, versions[0], versions[1])
+        granted = self._silent(module)
+        silent = [
+            name for name in netlist.names if name in granted or name.partition("[")[0] in granted
+        ]
+        contents, registers = miter(netlist, versions[0], versions[1], silent)
         reduced = Aig.parse(contents)
         if reduced.outputs == (0,):
             return Answer(module, True, registers)
