@@ -98,7 +98,7 @@ class Mutant:
 
 #: Of the networks: with these, every unit fires in a quarter of the steps at least and in three quarters at most,
 #: and every class has weights of both signs.
-_SEEDS = (2268, 3419)
+_SEEDS = (829, 1958)
 
 
 def designs() -> tuple[Design, ...]:
@@ -109,15 +109,15 @@ def designs() -> tuple[Design, ...]:
     rngs = [np.random.default_rng(seed) for seed in _SEEDS]
     two = _mixed(rngs[0], random_image(
         rngs[0], inputs=3, units=(6, 5), classes=3, mode="mean", input_bits=5,
-        input_signed=True, table_bits=8, weight_bits=4, event_bits=8, max_steps=64,
-        threshold=(0.0, 0.1), extreme=True, random_tables=True,
+        input_signed=True, table_bits=8, weight_bits=4, event_bits=7, max_steps=64,
+        input_frac=4, threshold=(0.0, 0.1), extreme=True, random_tables=True,
     ))  # fmt: skip
     first, second = two.layers
     second = replace(second, spec=replace(second.spec, reset="before"))
     streams = _mixed(rngs[1], random_image(
         rngs[1], inputs=4, units=(5, 7), classes=2, mode="every", input_bits=4,
-        input_signed=False, table_bits=7, weight_bits=6, event_bits=8, state_reset="output",
-        threshold=(0.0, 0.1), extreme=True, random_tables=True,
+        input_signed=False, table_bits=8, weight_bits=6, event_bits=6, state_reset="output",
+        input_frac=4, threshold=(0.0, 0.1), extreme=True, random_tables=True,
     ))  # fmt: skip
     return (
         Design(

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from egret.build.tools import shown_stage
 from egret.mutation import Design, Mutant, chosen_counts, designs, mutate
+from egret.mutation_facts import Fact, checked, load_facts
 from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict
 from egret_sim.mutation.equivalence import Equivalence
 from egret_sim.mutation.program import build_mutants
@@ -146,6 +147,7 @@ def run(
     console: Console,
     chosen: Sequence[Design] | None = None,
     equivalents: Sequence[Equivalent] | None = None,
+    facts: Sequence[Fact] | None = None,
 ) -> Score:
     """Plant faults in all designs, play all runs, and judge.
 
@@ -165,6 +167,8 @@ def run(
         The designs; by default those of :func:`egret.mutation.designs`.
     equivalents
         By default the list in :data:`EQUIVALENTS`.
+    facts
+        What proofs take for granted; by default the list of :mod:`egret.mutation_facts`.
 
     Raises
     ------
@@ -173,6 +177,7 @@ def run(
     """
     chosen = designs() if chosen is None else chosen
     equivalents = load_equivalents() if equivalents is None else equivalents
+    facts = load_facts() if facts is None else facts
     faults: list[Judged] = []
     for design, share in zip(chosen, chosen_counts(count, len(chosen)), strict=True):
         if not share:
@@ -181,7 +186,8 @@ def run(
         if not mutated.mutants:
             continue
         with shown_stage(f"{design.name}: building {len(mutated.mutants)} faults", console):
-            program = build_mutants(mutated.text, mutated.sidecar)
+            known = [fact for fact in facts if fact.design == design.name]
+            program = build_mutants(checked(mutated.text, known), mutated.sidecar)
         with shown_stage(f"{design.name}: runs without a fault", console):
             campaign = Campaign(design.image, design.config, program, seed=seed)
 
@@ -192,26 +198,43 @@ def run(
         verdicts = campaign.judge([m.number for m in mutated.mutants], jobs=jobs, progress=told)
         left = [mutant for mutant in mutated.mutants if verdicts[mutant.number] is None]
         with shown_stage(f"{design.name}: proofs about {len(left)} faults that nothing caught", console):
-            proofs = _proofs(mutated.rtlil, left, jobs=jobs)
+            proofs = _proofs(mutated.rtlil, left, known, jobs=jobs)
         for mutant in mutated.mutants:
             verdict, proof = verdicts[mutant.number], proofs.get(mutant.number)
             reasons = (entry.reason for entry in equivalents if entry.covers(design, mutant))
-            why = None if verdict else proof or next(reasons, None)
-            faults.append(Judged(design.name, mutant, verdict, why, proof is not None))
+            why = None if verdict else proof.text if proof else next(reasons, None)
+            faults.append(Judged(design.name, mutant, verdict, why, proof is not None and proof.alone))
     if not faults:
         raise EgretError(f"no module's path holds {module!r}")
     return Score(seed, tuple(faults))
 
 
-def _proofs(rtlil: str, mutants: Sequence[Mutant], *, jobs: int) -> dict[int, str]:
+@dataclass(frozen=True)
+class _Proof:
+    """That a fault changes nothing, and whether something was taken for granted."""
+
+    text: str
+    alone: bool
+
+
+def _proofs(rtlil: str, mutants: Sequence[Mutant], facts: Sequence[Fact], *, jobs: int) -> dict[int, _Proof]:
     """Of those that are proved to change nothing: what was proved."""
-    equivalence = Equivalence(rtlil)
+    silent = {fact.module: fact.zero for fact in facts}
+    alone, helped = Equivalence(rtlil), Equivalence(rtlil, silent=silent)
+
+    def prove(mutant: Mutant) -> _Proof | None:
+        for module in alone.around(mutant.module):
+            if alone.ask(module, mutant.number).equal:
+                return _Proof(f"proved: {module} is the same at its ports, from power-on, for all inputs", True)
+            granted = [fact.reason for fact in facts if f"{fact.module}.".startswith(f"{module}.")]
+            if granted and helped.ask(module, mutant.number).equal:
+                return _Proof(f"proved of {module}, given that {'; '.join(granted)}", False)
+        return None
+
     with ThreadPoolExecutor(jobs) as pool:
-        answers = list(pool.map(lambda mutant: equivalence.prove(mutant.module, mutant.number), mutants))
+        answers = list(pool.map(prove, mutants))
     return {
-        mutant.number: f"proved: {answer.module} is the same at its ports, from power-on, for all inputs"
-        for mutant, answer in zip(mutants, answers, strict=True)
-        if answer.equal
+        mutant.number: proof for mutant, proof in zip(mutants, answers, strict=True) if proof is not None
     }
 
 

@@ -168,13 +168,21 @@ class Equivalence:
             found = re.match(r"snl_(\w+)", status.read_text() if status.is_file() else "")
         return Answer(module, {"UNSAT": True, "SAT": False}.get(found[1]) if found else None, registers)
 
+    @staticmethod
+    def around(module: str) -> list[str]:
+        """A module and those around it, up to its tile."""
+        found = [module]
+        while found[-1].count(".") > _TILE_DEPTH:
+            found.append(found[-1].rpartition(".")[0])
+        return found
+
     def prove(self, module: str, mutant: int) -> Answer:
-        """The same for `module`, then for those around it up to its tile, until one proves it."""
-        while True:
-            answer = self.ask(module, mutant)
-            module = module.rpartition(".")[0]
-            if answer.equal or module.count(".") < _TILE_DEPTH:
-                return answer
+        """The same for `module`, then for those around it, until one proves it."""
+        for path in self.around(module):
+            answer = self.ask(path, mutant)
+            if answer.equal:
+                break
+        return answer
 
 
 def _yosys(folder: Path, *arguments: str, timeout: int | None = None) -> subprocess.CompletedProcess[str]:
