@@ -50,7 +50,9 @@ def checked(text: str, facts: Sequence[Fact]) -> str:
     for fact in facts:
         head = re.search(rf"^module \\?{re.escape(fact.module)} \(.*?\);$", text, re.M | re.S)
         if head is None:
-            raise EgretError(f"the design {fact.design!r} must have a module {fact.module}: correct {FACTS.name}")
+            raise EgretError(
+                f"the design {fact.design!r} must have a module {fact.module}: correct {FACTS.name}"
+            )
         if not re.search(rf"\b{SELECT}\b", head[0]):
             continue
         end = text.index("endmodule", head.end())

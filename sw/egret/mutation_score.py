@@ -21,6 +21,7 @@ from egret.mutation_facts import Fact, checked, load_facts
 from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict
 from egret_sim.mutation.equivalence import Equivalence
 from egret_sim.mutation.program import build_mutants
+from egret_sim.mutation.surroundings import GatherUse
 from egru.errors import EgretError
 
 #: Faults that change nothing, each with its reason.
@@ -198,7 +199,7 @@ def run(
         verdicts = campaign.judge([m.number for m in mutated.mutants], jobs=jobs, progress=told)
         left = [mutant for mutant in mutated.mutants if verdicts[mutant.number] is None]
         with shown_stage(f"{design.name}: proofs about {len(left)} faults that nothing caught", console):
-            proofs = _proofs(mutated.rtlil, left, known, jobs=jobs)
+            proofs = _proofs(design, mutated.rtlil, left, known, jobs=jobs)
         for mutant in mutated.mutants:
             verdict, proof = verdicts[mutant.number], proofs.get(mutant.number)
             reasons = (entry.reason for entry in equivalents if entry.covers(design, mutant))
@@ -217,15 +218,24 @@ class _Proof:
     alone: bool
 
 
-def _proofs(rtlil: str, mutants: Sequence[Mutant], facts: Sequence[Fact], *, jobs: int) -> dict[int, _Proof]:
+def _proofs(
+    design: Design, rtlil: str, mutants: Sequence[Mutant], facts: Sequence[Fact], *, jobs: int
+) -> dict[int, _Proof]:
     """Of those that are proved to change nothing: what was proved."""
+    config, layers = design.config, design.image.layers
+    gathers = {
+        f"accelerator.layer{number}.gather": GatherUse(lanes, config.update_lanes, layer.spec.units)
+        for number, (lanes, layer) in enumerate(zip(config.lanes, layers, strict=True))
+    }
     silent = {fact.module: fact.zero for fact in facts}
-    alone, helped = Equivalence(rtlil), Equivalence(rtlil, silent=silent)
+    alone, helped = Equivalence(rtlil, gathers=gathers), Equivalence(rtlil, silent=silent)
 
     def prove(mutant: Mutant) -> _Proof | None:
         for module in alone.around(mutant.module):
             if alone.ask(module, mutant.number).equal:
-                return _Proof(f"proved: {module} is the same at its ports, from power-on, for all inputs", True)
+                return _Proof(
+                    f"proved: {module} is the same at its ports, from power-on, for all inputs", True
+                )
             granted = [fact.reason for fact in facts if f"{fact.module}.".startswith(f"{module}.")]
             if granted and helped.ask(module, mutant.number).equal:
                 return _Proof(f"proved of {module}, given that {'; '.join(granted)}", False)
@@ -233,9 +243,7 @@ def _proofs(rtlil: str, mutants: Sequence[Mutant], facts: Sequence[Fact], *, job
 
     with ThreadPoolExecutor(jobs) as pool:
         answers = list(pool.map(prove, mutants))
-    return {
-        mutant.number: proof for mutant, proof in zip(mutants, answers, strict=True) if proof is not None
-    }
+    return {mutant.number: proof for mutant, proof in zip(mutants, answers, strict=True) if proof is not None}
 
 
 def save(score: Score, path: Path) -> None:

