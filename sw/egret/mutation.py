@@ -96,15 +96,16 @@ class Mutant:
         )
 
 
-#: Of the networks: with these, every unit fires in a quarter of the steps at least and in three quarters at most,
-#: and every class has weights of both signs.
+#: Of the networks: with these, every unit fires in a quarter of the steps at least and in three at most, each
+#: class has weights of both signs, and sums hardly ever saturate.
 _SEEDS = (829, 1958)
 
 
 def designs() -> tuple[Design, ...]:
     """The accelerators that get faults: every module of the generator is in one of them.
 
-    Their tables are random: neighbouring entries have nothing in common, so each bit of an index shows.
+    Their tables are random: neighbouring entries have nothing in common, so each bit of an index shows. Their
+    formats leave as few bits of a sum below the index as there may be.
     """
     rngs = [np.random.default_rng(seed) for seed in _SEEDS]
     two = _mixed(rngs[0], random_image(
@@ -169,8 +170,8 @@ class Mutated:
 #: What is done to a design before it gets faults: what nothing depends on goes.
 PREPARATION = f"hierarchy -top {TOP}; proc; opt; wreduce; memory_collect; opt_clean"
 
-#: Where no faults are planted. A read without a clock has an enable that must be 1: with a fault there, Yosys cannot
-#: write the memory. And clocks are no logic: there is one, each register has it, and proofs do not know it.
+#: Where no faults are planted. A read without a clock has an enable that must be 1: with a fault there, Yosys
+#: cannot write the memory. And clocks are no logic: there is one, each register has it, and proofs do not know it.
 _LEFT_OUT = re.compile(r" -port \\*(RD_(EN|ARST|SRST)|\S*clk\S*) ", re.IGNORECASE)
 
 

@@ -1,8 +1,8 @@
 """What is known of the designs that get faults, with reasons: signals that are 0 at all times.
 
-A proof that a fault changes nothing often needs something that the module alone does not show, such as that a queue
-never fills because of what its writer does. Each such fact has its reason written down, is checked in each cycle of
-every run without a fault, and is taken for granted in proofs.
+A proof that a fault changes nothing often needs something that the module alone does not show, such as that
+a queue never fills because of what its writer does. Each such fact has its reason written down, is checked in
+each cycle of every run without a fault, and is taken for granted in proofs.
 """
 
 from __future__ import annotations

@@ -222,10 +222,11 @@ def _proofs(
     design: Design, rtlil: str, mutants: Sequence[Mutant], facts: Sequence[Fact], *, jobs: int
 ) -> dict[int, _Proof]:
     """Of those that are proved to change nothing: what was proved."""
-    config, layers = design.config, design.image.layers
+    config, layers = design.config.resolve(design.image), design.image.layers
+    sizes = zip(config.lanes, config.update_lanes, layers, strict=True)
     gathers = {
-        f"accelerator.layer{number}.gather": GatherUse(lanes, config.update_lanes, layer.spec.units)
-        for number, (lanes, layer) in enumerate(zip(config.lanes, layers, strict=True))
+        f"accelerator.layer{number}.gather": GatherUse(lanes, group, layer.spec.units)
+        for number, (lanes, group, layer) in enumerate(sizes)
     }
     silent = {fact.module: fact.zero for fact in facts}
     alone, helped = Equivalence(rtlil, gathers=gathers), Equivalence(rtlil, silent=silent)

@@ -16,11 +16,15 @@ module \\accelerator.tile.part.counter (
 );
   reg [3:0] count = 0;
   reg [3:0] unread = 0;
+  reg [1:0] idle = 0;
   wire last = count == 9;
   always @(posedge clk) begin
     unread <= count ^ (mutant == 1);
     count <= rst || last ? 0 : count + 1;
     // 12 is never reached; 8 is.
+    // Keeps what it holds, and holds 0.
+    idle <= {idle[1] | (idle[0] & seven), count[0] ? idle[0] : idle[1]};
+    if (mutant == 7 && idle[0]) count <= 3;
     if (mutant == 2 && count == 12) count <= 3;
     if (mutant == 3 && count == 8) count <= 3;
   end
@@ -55,6 +59,7 @@ def equivalence(tmp_path_factory):
         (2, "a state that is never reached"),
         (5, "another way to say the same in every state that is reached"),
         (6, "nothing at all"),
+        (7, "registers that are 0 as long as they are 0"),
     ],
 )
 def test_a_fault_that_changes_nothing_is_proved_to_do_so(equivalence, mutant, what):

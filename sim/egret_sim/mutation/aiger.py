@@ -118,7 +118,11 @@ class _Graph:
 
 
 def miter(
-    aig: Aig, first: Mapping[str, int], second: Mapping[str, int], silent: Collection[str] = ()
+    aig: Aig,
+    first: Mapping[str, int],
+    second: Mapping[str, int],
+    silent: Collection[str] = (),
+    at_rest: Collection[int] = (),
 ) -> tuple[bytes, int]:
     """A circuit whose one output is 1 when two versions of `aig` differ at their outputs.
 
@@ -129,8 +133,10 @@ def miter(
     first, second
         Values of the inputs that make the versions. All other inputs are common to both, and free.
     silent
-        Outputs that are 0 at all times in the first version. That is taken for granted: a difference counts only if
-        they have been 0 in all cycles up to it. They are not compared.
+        Outputs that are 0 at all times in the first version. That is taken for granted: a difference counts
+        only if they have been 0 in all cycles up to it. They are not compared.
+    at_rest
+        Registers that are 0 for ever in the first version: see :func:`at_rest`.
 
     Returns
     -------
@@ -140,7 +146,8 @@ def miter(
     """
     free = [number for number, name in enumerate(aig.inputs) if name not in first]
     told = [number for number, name in enumerate(aig.names) if name in silent]
-    count, apart, zero, granted = len(aig.registers), set[int](), set[int](), set[int]()
+    count, apart, zero = len(aig.registers), set[int](), set[int]()
+    granted = set(at_rest)
     begin = 1 + len(free)
     while True:
         order = sorted(apart)
@@ -170,13 +177,26 @@ def miter(
         if number not in told:
             different = graph.both(different ^ 1, graph.differ(a, b) ^ 1) ^ 1
     # What is granted of a register holds in the next cycle as well.
-    quiet += [copies[0][0][register] for register in granted]
+    quiet += [copies[0][0][register] for register in granted.difference(at_rest)]
     as_told, broken = 1, 2 * graph.first_gate - 2
     for literal in quiet:
         as_told = graph.both(as_told, literal ^ 1)
     so_far = graph.both(as_told, broken ^ 1) if as_told != 1 else 1
     following = copies[0][0] + [copies[1][0][register] for register in order] + [so_far ^ 1]
     return _needed(graph, len(free), following, graph.both(different, so_far)), len(order)
+
+
+def at_rest(aig: Aig, chosen: Mapping[str, int]) -> set[int]:
+    """Registers of a version that are 0 for ever: each takes 0 in a cycle in which all of them are 0."""
+    free = [number for number, name in enumerate(aig.inputs) if name not in chosen]
+    zero = set(range(len(aig.registers)))
+    while True:
+        graph = _Graph(len(free) + len(aig.registers))
+        following = _instance(aig, graph, chosen, free, dict.fromkeys(zero, 0))[0]
+        left = {register for register in zero if not following[register]}
+        if left == zero:
+            return zero
+        zero = left
 
 
 def _instance(

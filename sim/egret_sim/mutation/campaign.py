@@ -96,15 +96,20 @@ def vectors(image: NetworkImage, seed: int, streams: int = 1) -> tuple[Vectors, 
         ),
         # All bits of the counters move.
         *(
-            Vectors(
-                f"counters from {preset:#x}{', pauses' if stalls else ''}",
-                draw(40, 40),
-                stalls,
-                4,
-                preset,
-            )
+            chosen
             for preset in (0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_0000, 0x5555_5555, 0xAAAA_AAAA)
-            for stalls in (None, Stalls(chance=250, mask=63))
+            for chosen in (
+                Vectors(f"counters from {preset:#x}", draw(40, 40), preset=preset),
+                # Only a sink that takes nothing for long holds back the last layer's output.
+                Vectors(
+                    f"counters from {preset:#x}, pauses of the sink alone",
+                    draw(*[2] * 30),
+                    Stalls(chance=250, mask=255),
+                    4,
+                    preset,
+                    eager=True,
+                ),
+            )
         ),
         Vectors(
             "inputs at their ends", tuple(rng.choice([fmt.lo, fmt.hi], (limit, size)) for _ in range(40))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egret_sim.formal.run import tool
-from egret_sim.mutation.aiger import Aig, miter
+from egret_sim.mutation.aiger import Aig, at_rest, miter
 from egret_sim.mutation.program import SELECT, SELECT_BITS
 from egret_sim.mutation.surroundings import IN_USE, GatherUse, gather_in_use
 
@@ -109,6 +109,7 @@ class Equivalence:
         around = {gather: gather_in_use(rtlil, gather, use) for gather, use in (gathers or {}).items()}
         self._around = {f"{gather}{IN_USE}": text for gather, text in around.items() if text is not None}
         self._netlists: dict[str, Aig | None] = {}
+        self._at_rest: dict[str, set[int]] = {}
 
     def netlist(self, module: str) -> Aig | None:
         """A module with all below it; None if Yosys cannot make one, as with a fault at a memory's clock."""
@@ -157,9 +158,11 @@ class Equivalence:
         versions = [
             {f"{SELECT}[{bit}]": number >> bit & 1 for bit in range(SELECT_BITS)} for number in (0, mutant)
         ]
+        if module not in self._at_rest:
+            self._at_rest[module] = at_rest(netlist, versions[0])
         granted = self._silent(module)
         silent = [name for name in netlist.names if name in granted or name.partition("[")[0] in granted]
-        contents, registers = miter(netlist, versions[0], versions[1], silent)
+        contents, registers = miter(netlist, versions[0], versions[1], silent, self._at_rest[module])
         reduced = Aig.parse(contents)
         if reduced.outputs == (0,):
             return Answer(module, True, registers)

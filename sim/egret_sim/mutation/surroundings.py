@@ -1,9 +1,9 @@
 """What stands around a gather: lanes that it reads, and an update that looks at its sums when they are meant.
 
-A gather asks lanes for sums that it then does not choose, and shows sums that nobody takes. Its ports alone say
-nothing of that. So it is put between the least that may be around it: each lane answers a read, two cycles later,
-with any value at all, one for each of its accumulators; sums count when the strobe says so; and a
-read starts only when the contract of :class:`~egret_hw.sum_gather.SumGather` allows it.
+A gather asks lanes for sums that it then does not choose, and shows sums that nobody takes. Its ports alone
+say nothing of that. So it is put between the least that may be around it: each lane answers a read, two
+cycles later, with any value at all, one for each of its accumulators; sums count when the strobe says so; and
+a read starts only when the contract of :class:`~egret_hw.sum_gather.SumGather` allows it.
 """
 
 from __future__ import annotations
