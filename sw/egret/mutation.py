@@ -171,7 +171,8 @@ class Mutated:
 PREPARATION = f"hierarchy -top {TOP}; proc; opt; wreduce; memory_collect; opt_clean"
 
 #: Where no faults are planted. A read without a clock has an enable that must be 1: with a fault there, Yosys
-#: cannot write the memory. And clocks are no logic: there is one, each register has it, and proofs do not know it.
+#: cannot write the memory. And clocks are no logic: there is one, each register has it, and proofs do
+#: not know it.
 _LEFT_OUT = re.compile(r" -port \\*(RD_(EN|ARST|SRST)|\S*clk\S*) ", re.IGNORECASE)
 
 

@@ -32,13 +32,17 @@ TARGET_PERCENT = 95.0
 
 @dataclass(frozen=True)
 class Equivalent:
-    """An entry of the list: faults of a module that change nothing. All but the reason are patterns."""
+    """An entry of the list: faults of a module that change nothing. All but the reason are patterns.
+
+    `options` is of Yosys's line, for what the others do not say, such as the other bit of cnot0 and cnot1.
+    """
 
     module: str
     mode: str
     place: str
     reason: str
     design: str = "*"
+    options: str = "*"
 
     def covers(self, design: Design, mutant: Mutant) -> bool:
         """Whether a fault is meant."""
@@ -47,6 +51,7 @@ class Equivalent:
             (self.module, mutant.module),
             (self.mode, mutant.mode),
             (self.place, mutant.place),
+            (self.options, mutant.options),
         )
         # Brackets stand for themselves.
         return all(fnmatchcase(name, pattern.replace("[", "[[]")) for pattern, name in pairs)

@@ -98,6 +98,8 @@ def test_an_entry_of_the_list_covers_the_faults_that_it_names_and_no_others():
     assert not Equivalent("accelerator.*.gather", "cnot?", "$59[4]", "why").covers(design, mutant)
     assert not Equivalent("accelerator.*.gather", "inv", "$59[3]", "why").covers(design, mutant)
     assert not Equivalent("accelerator.*.gather", "*", "*", "why", design="large").covers(design, mutant)
+    assert Equivalent("*", "*", "*", "why", options="* -ctrlbit 6 *").covers(design, mutant)
+    assert not Equivalent("*", "*", "*", "why", options="* -ctrlbit 5 *").covers(design, mutant)
 
 
 def test_every_entry_of_the_list_has_a_reason(tmp_path):
