@@ -12,11 +12,14 @@ from egret.mutation import _LEFT_OUT, Design, Mutant, designs, mutate
 from egret.mutation_facts import Fact, checked, load_facts
 from egret.mutation_score import Equivalent, Judged, Score, load_equivalents
 from egret_hw.config import AcceleratorConfig
+from egret_hw.geometry import GATES
+from egret_hw.widths import LayerWidths
 from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict, vectors
 from egret_sim.mutation.equivalence import Equivalence
 from egret_sim.mutation.program import build_mutants
 from egret_sim.mutation.surroundings import GatherUse
 from egru.errors import EgretError
+from egru.formats import round_shift
 from egru.integer import IntegerNetwork
 from egru.testing import random_image
 
@@ -152,6 +155,24 @@ def test_a_fault_at_a_read_that_no_sum_is_chosen_of_is_proved_and_one_that_shows
     in_use = {number: equivalence.ask(f"{gather}.in_use", number).equal for number in numbers}
     assert False in in_use.values()
     assert any(in_use[number] and not equivalence.ask(gather, number).equal for number in numbers)
+
+
+def test_the_bits_of_a_sum_that_the_list_calls_hidden_never_change_its_index():
+    design = designs()[1]
+    layer, unit = design.image.layers[0], 1
+    widths = LayerWidths.of(layer, weight_bits=layer.spec.input_weight_bits, compact=False)
+    assert (widths.sum_bits, widths.common_shift) == (15, 1)
+    assert design.config.lanes[0] == GATES * layer.spec.units
+    shift = layer.acc_frac - (layer.spec.table_bits - 4)
+    sums = np.arange(-(1 << 14), 1 << 14)
+
+    def index(found: np.ndarray) -> np.ndarray:
+        return round_shift((found << widths.common_shift) + int(layer.bias[1][unit]), shift)
+
+    assert (index(sums | 2) == index(sums)).all()
+    assert (index(sums ^ np.where(sums & 16, 0, 4)) == index(sums)).all()
+    # Not so of other bits.
+    assert (index(sums | 16) != index(sums)).any()
 
 
 @pytest.mark.parametrize("design", designs(), ids=lambda design: design.name)
