@@ -17,9 +17,11 @@ from rich.console import Console
 
 from egret.build.tools import shown_stage
 from egret.mutation import Design, Mutant, chosen_counts, designs, mutate
+from egret.mutation_facts import Fact, checked, load_facts
 from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict
 from egret_sim.mutation.equivalence import Equivalence
 from egret_sim.mutation.program import build_mutants
+from egret_sim.mutation.surroundings import GatherUse
 from egru.errors import EgretError
 
 #: Faults that change nothing, each with its reason.
@@ -30,13 +32,17 @@ TARGET_PERCENT = 95.0
 
 @dataclass(frozen=True)
 class Equivalent:
-    """An entry of the list: faults of a module that change nothing. All but the reason are patterns."""
+    """An entry of the list: faults of a module that change nothing. All but the reason are patterns.
+
+    `options` is of Yosys's line, for what the others do not say, such as the other bit of cnot0 and cnot1.
+    """
 
     module: str
     mode: str
     place: str
     reason: str
     design: str = "*"
+    options: str = "*"
 
     def covers(self, design: Design, mutant: Mutant) -> bool:
         """Whether a fault is meant."""
@@ -45,6 +51,7 @@ class Equivalent:
             (self.module, mutant.module),
             (self.mode, mutant.mode),
             (self.place, mutant.place),
+            (self.options, mutant.options),
         )
         # Brackets stand for themselves.
         return all(fnmatchcase(name, pattern.replace("[", "[[]")) for pattern, name in pairs)
@@ -146,6 +153,7 @@ def run(
     console: Console,
     chosen: Sequence[Design] | None = None,
     equivalents: Sequence[Equivalent] | None = None,
+    facts: Sequence[Fact] | None = None,
 ) -> Score:
     """Plant faults in all designs, play all runs, and judge.
 
@@ -165,6 +173,8 @@ def run(
         The designs; by default those of :func:`egret.mutation.designs`.
     equivalents
         By default the list in :data:`EQUIVALENTS`.
+    facts
+        What proofs take for granted; by default the list of :mod:`egret.mutation_facts`.
 
     Raises
     ------
@@ -173,6 +183,7 @@ def run(
     """
     chosen = designs() if chosen is None else chosen
     equivalents = load_equivalents() if equivalents is None else equivalents
+    facts = load_facts() if facts is None else facts
     faults: list[Judged] = []
     for design, share in zip(chosen, chosen_counts(count, len(chosen)), strict=True):
         if not share:
@@ -181,7 +192,8 @@ def run(
         if not mutated.mutants:
             continue
         with shown_stage(f"{design.name}: building {len(mutated.mutants)} faults", console):
-            program = build_mutants(mutated.text, mutated.sidecar)
+            known = [fact for fact in facts if fact.design == design.name]
+            program = build_mutants(checked(mutated.text, known), mutated.sidecar)
         with shown_stage(f"{design.name}: runs without a fault", console):
             campaign = Campaign(design.image, design.config, program, seed=seed)
 
@@ -192,28 +204,52 @@ def run(
         verdicts = campaign.judge([m.number for m in mutated.mutants], jobs=jobs, progress=told)
         left = [mutant for mutant in mutated.mutants if verdicts[mutant.number] is None]
         with shown_stage(f"{design.name}: proofs about {len(left)} faults that nothing caught", console):
-            proofs = _proofs(mutated.rtlil, left, jobs=jobs)
+            proofs = _proofs(design, mutated.rtlil, left, known, jobs=jobs)
         for mutant in mutated.mutants:
             verdict, proof = verdicts[mutant.number], proofs.get(mutant.number)
             reasons = (entry.reason for entry in equivalents if entry.covers(design, mutant))
-            why = None if verdict else proof or next(reasons, None)
-            faults.append(Judged(design.name, mutant, verdict, why, proof is not None))
+            why = None if verdict else proof.text if proof else next(reasons, None)
+            faults.append(Judged(design.name, mutant, verdict, why, proof is not None and proof.alone))
     if not faults:
         raise EgretError(f"no module's path holds {module!r}")
     return Score(seed, tuple(faults))
 
 
-def _proofs(rtlil: str, mutants: Sequence[Mutant], *, jobs: int) -> dict[int, str]:
+@dataclass(frozen=True)
+class _Proof:
+    """That a fault changes nothing, and whether something was taken for granted."""
+
+    text: str
+    alone: bool
+
+
+def _proofs(
+    design: Design, rtlil: str, mutants: Sequence[Mutant], facts: Sequence[Fact], *, jobs: int
+) -> dict[int, _Proof]:
     """Of those that are proved to change nothing: what was proved."""
-    equivalence = Equivalence(rtlil)
-    mutants = [mutant for mutant in mutants if not mutant.at_clock]
-    with ThreadPoolExecutor(jobs) as pool:
-        answers = list(pool.map(lambda mutant: equivalence.prove(mutant.module, mutant.number), mutants))
-    return {
-        mutant.number: f"proved: {answer.module} is the same at its ports, from power-on, for all inputs"
-        for mutant, answer in zip(mutants, answers, strict=True)
-        if answer.equal
+    config, layers = design.config.resolve(design.image), design.image.layers
+    sizes = zip(config.lanes, config.update_lanes, layers, strict=True)
+    gathers = {
+        f"accelerator.layer{number}.gather": GatherUse(lanes, group, layer.spec.units)
+        for number, (lanes, group, layer) in enumerate(sizes)
     }
+    silent = {fact.module: fact.zero for fact in facts}
+    alone, helped = Equivalence(rtlil, gathers=gathers), Equivalence(rtlil, silent=silent)
+
+    def prove(mutant: Mutant) -> _Proof | None:
+        for module in alone.around(mutant.module):
+            if alone.ask(module, mutant.number).equal:
+                return _Proof(
+                    f"proved: {module} is the same at its ports, from power-on, for all inputs", True
+                )
+            granted = [fact.reason for fact in facts if f"{fact.module}.".startswith(f"{module}.")]
+            if granted and helped.ask(module, mutant.number).equal:
+                return _Proof(f"proved of {module}, given that {'; '.join(granted)}", False)
+        return None
+
+    with ThreadPoolExecutor(jobs) as pool:
+        answers = list(pool.map(prove, mutants))
+    return {mutant.number: proof for mutant, proof in zip(mutants, answers, strict=True) if proof is not None}
 
 
 def save(score: Score, path: Path) -> None:

@@ -8,12 +8,18 @@ from rich.console import Console
 
 from egret import mutation_score
 from egret.cli.main import main
-from egret.mutation import Design, Mutant, designs, mutate
+from egret.mutation import _LEFT_OUT, Design, Mutant, designs, mutate
+from egret.mutation_facts import Fact, checked, load_facts
 from egret.mutation_score import Equivalent, Judged, Score, load_equivalents
 from egret_hw.config import AcceleratorConfig
+from egret_hw.geometry import GATES
+from egret_hw.widths import LayerWidths
 from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict, vectors
+from egret_sim.mutation.equivalence import Equivalence
 from egret_sim.mutation.program import build_mutants
+from egret_sim.mutation.surroundings import GatherUse
 from egru.errors import EgretError
+from egru.formats import round_shift
 from egru.integer import IntegerNetwork
 from egru.testing import random_image
 
@@ -69,10 +75,12 @@ def test_a_line_of_the_list_becomes_a_fault():
     assert str(mutant) == "accelerator.layer0.gather: cnot1 $59[3]"
 
 
-def test_a_fault_at_a_clock_is_known_as_one_so_that_no_proof_is_tried():
-    assert Mutant.parse(LINE.replace("-port Y", "-port RD_CLK")).at_clock
-    assert Mutant.parse(LINE.replace("-port Y", "-port clk")).at_clock
-    assert not Mutant.parse(LINE).at_clock
+def test_no_fault_is_planted_at_a_clock_or_at_the_enable_of_a_read():
+    left_out = ("RD_CLK", "CLK", r"\clk", "RD_EN")
+    assert [bool(_LEFT_OUT.search(LINE.replace("-port Y", f"-port {port}"))) for port in left_out] == [
+        True
+    ] * 4
+    assert not any(_LEFT_OUT.search(LINE.replace("-port Y", f"-port {port}")) for port in ("Y", "D", "EN"))
 
 
 def test_the_score_leaves_out_faults_that_change_nothing():
@@ -93,6 +101,8 @@ def test_an_entry_of_the_list_covers_the_faults_that_it_names_and_no_others():
     assert not Equivalent("accelerator.*.gather", "cnot?", "$59[4]", "why").covers(design, mutant)
     assert not Equivalent("accelerator.*.gather", "inv", "$59[3]", "why").covers(design, mutant)
     assert not Equivalent("accelerator.*.gather", "*", "*", "why", design="large").covers(design, mutant)
+    assert Equivalent("*", "*", "*", "why", options="* -ctrlbit 6 *").covers(design, mutant)
+    assert not Equivalent("*", "*", "*", "why", options="* -ctrlbit 5 *").covers(design, mutant)
 
 
 def test_every_entry_of_the_list_has_a_reason(tmp_path):
@@ -104,6 +114,65 @@ def test_every_entry_of_the_list_has_a_reason(tmp_path):
     path.write_text('[[fault]]\nmodule = "a"\n')
     with pytest.raises(EgretError, match="is no list of equivalent faults"):
         load_equivalents(path)
+
+
+def test_every_fact_has_a_reason_and_a_module_that_is_there(tmp_path):
+    assert load_facts()
+    path = tmp_path / "list.toml"
+    path.write_text('[[fact]]\ndesign = "d"\nmodule = "a"\nzero = ["b"]\nreason = " "\n')
+    with pytest.raises(EgretError, match="a must have signals and a reason"):
+        load_facts(path)
+    path.write_text('[[fact]]\nmodule = "a"\n')
+    with pytest.raises(EgretError, match="is no list of facts"):
+        load_facts(path)
+    with pytest.raises(EgretError, match=r"must have a module accelerator\.none"):
+        checked("module top ();\nendmodule\n", [Fact("small", "accelerator.none", ("a",), "why")])
+
+
+def test_a_fact_that_does_not_hold_stops_the_run_without_a_fault():
+    design = small_design()
+    mutated = mutate(design, 3, seed=1, module="encoder.groups", console=Console(quiet=True))
+    module = "accelerator.layer0.encoder.groups"
+    # Three units, one to a group: with one group at the output, the last place stays free.
+    for bit, holds in ((0, False), (2, True)):
+        text = checked(mutated.text, [Fact("small", module, (f"taken[{bit}]",), "planted")])
+        program = build_mutants(text, mutated.sidecar)
+        if holds:
+            Campaign(design.image, design.config, program, seed=1)
+            continue
+        with pytest.raises(EgretError, match="without a fault fails"):
+            Campaign(design.image, design.config, program, seed=1)
+
+
+def test_a_fault_at_a_read_that_no_sum_is_chosen_of_is_proved_and_one_that_shows_is_not():
+    design = designs()[0]
+    mutated = mutate(design, 24, seed=2, module="layer1.gather.slot", console=Console(quiet=True))
+    gather = "accelerator.layer1.gather"
+    units = design.image.layers[1].spec.units
+    equivalence = Equivalence(mutated.rtlil, gathers={gather: GatherUse(3, 1, units)})
+    assert equivalence.around(f"{gather}.slot1")[1:3] == [gather, f"{gather}.in_use"]
+    numbers = [mutant.number for mutant in mutated.mutants]
+    in_use = {number: equivalence.ask(f"{gather}.in_use", number).equal for number in numbers}
+    assert False in in_use.values()
+    assert any(in_use[number] and not equivalence.ask(gather, number).equal for number in numbers)
+
+
+def test_the_bits_of_a_sum_that_the_list_calls_hidden_never_change_its_index():
+    design = designs()[1]
+    layer, unit = design.image.layers[0], 1
+    widths = LayerWidths.of(layer, weight_bits=layer.spec.input_weight_bits, compact=False)
+    assert (widths.sum_bits, widths.common_shift) == (15, 1)
+    assert design.config.lanes[0] == GATES * layer.spec.units
+    shift = layer.acc_frac - (layer.spec.table_bits - 4)
+    sums = np.arange(-(1 << 14), 1 << 14)
+
+    def index(found: np.ndarray) -> np.ndarray:
+        return round_shift((found << widths.common_shift) + int(layer.bias[1][unit]), shift)
+
+    assert (index(sums | 2) == index(sums)).all()
+    assert (index(sums ^ np.where(sums & 16, 0, 4)) == index(sums)).all()
+    # Not so of other bits.
+    assert (index(sums | 16) != index(sums)).any()
 
 
 @pytest.mark.parametrize("design", designs(), ids=lambda design: design.name)

@@ -5,8 +5,8 @@ A literal is twice a number of a variable, plus 1 if it is inverted; 0 is the co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,12 +22,14 @@ class Aig:
     inputs : names; variables 1, 2, ...
     registers : the literal that each takes in a cycle; variables behind the inputs
     outputs : literals
+    names : of the outputs
     ands : literals (gates x 2), in an order in which each is there before it is used
     """
 
     inputs: tuple[str, ...]
     registers: tuple[int, ...]
     outputs: tuple[int, ...]
+    names: tuple[str, ...]
     ands: tuple[tuple[int, int], ...]
 
     @classmethod
@@ -68,11 +70,21 @@ class Aig:
                 values.append(base)
             pairs.append((values[0], values[1]))
         names = [f"i{number}" for number in range(inputs)]
+        shown = [f"o{number}" for number in range(outputs)]
         for symbol in contents[at:].split(b"\nc\n")[0].decode().splitlines():
             place, _, name = symbol.partition(" ")
-            if place[:1] == "i" and place[1:].isdigit():
-                names[int(place[1:])] = name
-        return cls(tuple(names), tuple(int(words[0]) for words in lines), tuple(roots), tuple(pairs))
+            if place[:1] in ("i", "o") and place[1:].isdigit():
+                (names if place[0] == "i" else shown)[int(place[1:])] = name
+        registers = tuple(int(words[0]) for words in lines)
+        return cls(tuple(names), registers, tuple(roots), tuple(shown), tuple(pairs))
+
+    def without(self, names: Iterable[str]) -> Aig:
+        """The same without some outputs."""
+        dropped = set(names)
+        left = [pair for pair in zip(self.names, self.outputs, strict=True) if pair[0] not in dropped]
+        return replace(
+            self, names=tuple(name for name, _ in left), outputs=tuple(literal for _, literal in left)
+        )
 
 
 @dataclass
@@ -80,8 +92,12 @@ class _Graph:
     """A graph under construction: equal gates are one, constants vanish."""
 
     variables: int
+    first_gate: int = field(init=False)
     ands: list[tuple[int, int]] = field(default_factory=list)
     known: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.first_gate = self.variables + 1
 
     def both(self, a: int, b: int) -> int:
         if a > b:
@@ -101,7 +117,13 @@ class _Graph:
         return self.both(self.both(a, b) ^ 1, self.both(a ^ 1, b ^ 1) ^ 1)
 
 
-def miter(aig: Aig, first: Mapping[str, int], second: Mapping[str, int]) -> tuple[bytes, int]:
+def miter(
+    aig: Aig,
+    first: Mapping[str, int],
+    second: Mapping[str, int],
+    silent: Collection[str] = (),
+    at_rest: Collection[int] = (),
+) -> tuple[bytes, int]:
     """A circuit whose one output is 1 when two versions of `aig` differ at their outputs.
 
     Parameters
@@ -110,6 +132,11 @@ def miter(aig: Aig, first: Mapping[str, int], second: Mapping[str, int]) -> tupl
         A circuit.
     first, second
         Values of the inputs that make the versions. All other inputs are common to both, and free.
+    silent
+        Outputs that are 0 at all times in the first version. That is taken for granted: a difference counts
+        only if they have been 0 in all cycles up to it. They are not compared.
+    at_rest
+        Registers that are 0 for ever in the first version: see :func:`at_rest`.
 
     Returns
     -------
@@ -118,27 +145,58 @@ def miter(aig: Aig, first: Mapping[str, int], second: Mapping[str, int]) -> tupl
         that take the same value in each cycle if all shared ones hold the same.
     """
     free = [number for number, name in enumerate(aig.inputs) if name not in first]
+    told = [number for number, name in enumerate(aig.names) if name in silent]
     count, apart, zero = len(aig.registers), set[int](), set[int]()
+    granted = set(at_rest)
+    begin = 1 + len(free)
     while True:
         order = sorted(apart)
-        graph = _Graph(len(free) + count + len(order))
-        own = {register: 2 * (len(free) + count + 1 + place) for place, register in enumerate(order)}
+        graph = _Graph(len(free) + count + len(order) + 1)
+        own = {register: 2 * (begin + count + place) for place, register in enumerate(order)}
+        of_first, always = dict.fromkeys(granted, 0), dict.fromkeys(zero, 0)
         copies = [
-            _instance(aig, graph, chosen, free, (own if number else {}) | dict.fromkeys(zero, 0))
-            for number, chosen in enumerate((first, second))
+            _instance(aig, graph, chosen, free, held | always)
+            for chosen, held in ((first, of_first), (second, of_first | own))
         ]
         found = {number for number in range(count) if copies[0][0][number] != copies[1][0][number]}
         # All begin with 0, so one that takes 0 for ever, if others do, is 0 for ever.
         still = {number for number in range(count) if not copies[0][0][number] | copies[1][0][number]}
-        if found <= apart and still <= zero:
+        quiet = [copies[0][1][number] for number in told]
+        plain = {
+            (literal >> 1) - begin
+            for literal in quiet
+            if not literal & 1 and begin <= literal >> 1 < begin + count
+        }
+        if found <= apart and still <= zero and plain <= granted:
             break
         apart |= found
         zero |= still
+        granted |= plain
     different = 0
-    for a, b in zip(copies[0][1], copies[1][1], strict=True):
-        different = graph.both(different ^ 1, graph.differ(a, b) ^ 1) ^ 1
-    following = copies[0][0] + [copies[1][0][register] for register in order]
-    return _needed(graph, len(free), following, different), len(order)
+    for number, (a, b) in enumerate(zip(copies[0][1], copies[1][1], strict=True)):
+        if number not in told:
+            different = graph.both(different ^ 1, graph.differ(a, b) ^ 1) ^ 1
+    # What is granted of a register holds in the next cycle as well.
+    quiet += [copies[0][0][register] for register in granted.difference(at_rest)]
+    as_told, broken = 1, 2 * graph.first_gate - 2
+    for literal in quiet:
+        as_told = graph.both(as_told, literal ^ 1)
+    so_far = graph.both(as_told, broken ^ 1) if as_told != 1 else 1
+    following = copies[0][0] + [copies[1][0][register] for register in order] + [so_far ^ 1]
+    return _needed(graph, len(free), following, graph.both(different, so_far)), len(order)
+
+
+def at_rest(aig: Aig, chosen: Mapping[str, int]) -> set[int]:
+    """Registers of a version that are 0 for ever: each takes 0 in a cycle in which all of them are 0."""
+    free = [number for number, name in enumerate(aig.inputs) if name not in chosen]
+    zero = set(range(len(aig.registers)))
+    while True:
+        graph = _Graph(len(free) + len(aig.registers))
+        following = _instance(aig, graph, chosen, free, dict.fromkeys(zero, 0))[0]
+        left = {register for register in zero if not following[register]}
+        if left == zero:
+            return zero
+        zero = left
 
 
 def _instance(

@@ -26,6 +26,7 @@ from egret_sim.tokens import END
 from egret_sim.turns import encode, plan
 from egru.errors import EgretError
 from egru.image import NetworkImage
+from egru.integer import IntegerNetwork
 from egru.testing import random_input
 
 #: What catches a fault, in the order in which it is looked for.
@@ -46,7 +47,10 @@ _WORDS = {name: number for number, name in enumerate(COUNTED)}
 
 @dataclass(frozen=True)
 class Vectors:
-    """A run: sequences (steps x inputs), stalls, what counters begin with, and cycles before the reset."""
+    """A run: sequences (steps x inputs), stalls, what counters begin with, and cycles before the reset.
+
+    If `eager`, the stalls are the sink's alone.
+    """
 
     name: str
     sequences: tuple[np.ndarray, ...]
@@ -54,10 +58,11 @@ class Vectors:
     seed: int = 0
     preset: int = 0
     dirty: int = 0
+    eager: bool = False
 
 
-def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
-    """Runs for a small network: sequences of 1 to 40 steps, from silent to full, with and without stalls."""
+def vectors(image: NetworkImage, seed: int, streams: int = 1) -> tuple[Vectors, ...]:
+    """Runs for a small network: sequences of 1 to 64 steps, from silent to full, with and without stalls."""
     rng = np.random.default_rng(seed)
     limit = min(40, image.readout.spec.max_steps if image.readout.spec.mode == "mean" else 40)
     fmt, size = image.input.format, image.input.size
@@ -71,6 +76,14 @@ def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
     def rare(count: int) -> tuple[np.ndarray, ...]:
         return tuple(random_input(rng, image, limit, density=0.03) for _ in range(count))
 
+    def busiest(steps: int, count: int) -> list[np.ndarray]:
+        return _busiest(rng, image, steps, count)
+
+    def repeated(sequences: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Each in all streams at once."""
+        return tuple(sequence for sequence in sequences for _ in range(streams))
+
+    longest = image.readout.spec.max_steps if image.readout.spec.mode == "mean" else 64
     ends = [rng.choice([fmt.lo, fmt.hi], (steps, size)) for steps in (20, 7)]
     return (
         Vectors("no stalls", draw(6, 1, 25)),
@@ -83,15 +96,20 @@ def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
         ),
         # All bits of the counters move.
         *(
-            Vectors(
-                f"counters from {preset:#x}{', pauses' if stalls else ''}",
-                draw(40, 40),
-                stalls,
-                4,
-                preset,
-            )
+            chosen
             for preset in (0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_0000, 0x5555_5555, 0xAAAA_AAAA)
-            for stalls in (None, Stalls(chance=250, mask=63))
+            for chosen in (
+                Vectors(f"counters from {preset:#x}", draw(40, 40), preset=preset),
+                # Only a sink that takes nothing for long holds back the last layer's output.
+                Vectors(
+                    f"counters from {preset:#x}, pauses of the sink alone",
+                    draw(*[2] * 30),
+                    Stalls(chance=250, mask=255),
+                    4,
+                    preset,
+                    eager=True,
+                ),
+            )
         ),
         Vectors(
             "inputs at their ends", tuple(rng.choice([fmt.lo, fmt.hi], (limit, size)) for _ in range(40))
@@ -103,7 +121,48 @@ def vectors(image: NetworkImage, seed: int) -> tuple[Vectors, ...]:
         ),
         Vectors("many, random stalls", draw(*[limit] * 40), Stalls(chance=96, mask=31), 6),
         Vectors("many, no stalls", draw(*(1 + int(n) for n in rng.integers(0, 40, 200)))),
+        # Whatever waits behind the sink fills up, back to the first layer's queue.
+        Vectors(
+            "short ones, pauses of the sink alone",
+            draw(*(1 + int(n) for n in rng.integers(0, 12, 60))),
+            Stalls(chance=250, mask=2047),
+            7,
+            eager=True,
+        ),
+        # The end of a sequence waits for the sink until the next one's events are there.
+        Vectors(
+            "one step or two, pauses of the sink alone",
+            draw(*(1 + int(n) for n in rng.integers(0, 2, 150))),
+            Stalls(chance=250, mask=511),
+            9,
+            eager=True,
+        ),
+        # Streams that fire at once fill the queues of their events most.
+        Vectors("busiest", repeated(busiest(limit, 12))),
+        Vectors("busiest, stalls", repeated(busiest(20, 12)), Stalls(chance=64, mask=255), 8),
+        Vectors("busiest, as long as may be", tuple(busiest(longest, 8))),
+        Vectors("a density for each step", tuple(_uneven(rng, image, limit) for _ in range(150))),
     )
+
+
+def _uneven(rng: np.random.Generator, image: NetworkImage, steps: int) -> np.ndarray:
+    """A sequence whose steps are full, sparse or silent, each by chance."""
+    return np.concatenate(
+        [random_input(rng, image, 1, density=float(rng.choice([0, 0.2, 0.5, 1]))) for _ in range(steps)]
+    )
+
+
+def _busiest(
+    rng: np.random.Generator, image: NetworkImage, steps: int, count: int, *, among: int = 200
+) -> list[np.ndarray]:
+    """Of random sequences, those in which most units fire."""
+    drawn = np.stack(
+        [random_input(rng, image, steps, density=float(rng.choice([0.3, 0.6, 1.0]))) for _ in range(among)],
+        axis=1,
+    )
+    events = IntegerNetwork(image).run(drawn, np.full(among, steps)).events
+    fired = sum((layer != 0).sum((0, 2)) for layer in events)
+    return [drawn[:, number] for number in np.argsort(-fired, kind="stable")[:count]]
 
 
 @dataclass(frozen=True)
@@ -135,7 +194,7 @@ class Campaign:
         self.program = program
         self.streams = config.streams
         self.ports = harness.layouts(program.sidecar)
-        self.runs = [_Run(self, config, chosen) for chosen in vectors(image, seed)]
+        self.runs = [_Run(self, config, chosen) for chosen in vectors(image, seed, config.streams)]
 
     def judge(
         self,
@@ -193,6 +252,7 @@ class _Run:
             seed=chosen.seed,
             preset=chosen.preset,
             dirty=chosen.dirty,
+            eager=chosen.eager,
         )
 
     def judge(self, record: Record) -> Verdict | None:

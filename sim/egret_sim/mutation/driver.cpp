@@ -36,14 +36,14 @@ constexpr uint64_t FINISHED = 0, STUCK = 1, BROKEN = 2, TOO_LONG = 3, UNSTABLE =
 struct Settings {
     int streams;
     uint64_t ends, settle, patience, limit;
-    uint32_t chance, mask, seed, preset, dirty;
+    uint32_t chance, mask, seed, preset, dirty, source_chance;
 };
 
 // Gaps as those of player.sv and sink.sv: three in four are short.
 class Gaps {
 public:
-    Gaps(const Settings& settings, uint32_t number)
-        : chance_(settings.chance), mask_(settings.mask), state_((settings.seed * 2 + number) * 0x9E3779B1u | 1u) {}
+    Gaps(const Settings& settings, uint32_t number, uint32_t chance)
+        : chance_(chance), mask_(settings.mask), state_((settings.seed * 2 + number) * 0x9E3779B1u | 1u) {}
     bool open() const { return left_ == 0; }
     void step(bool moved) {
         state_ ^= state_ << 13;
@@ -90,7 +90,7 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
     VerilatedContext context;
     const auto top = std::make_unique<Vegret>(&context);
     std::vector<uint64_t> records[MAX_STREAMS];
-    Gaps source(settings, 1), sink(settings, 2);
+    Gaps source(settings, 1, settings.source_chance), sink(settings, 2, settings.chance);
     const int logits = settings.streams - 1;
     uint64_t played = 0, ends = 0, idle = 0, cycle = 0, status = TOO_LONG, offered = 0;
     bool waiting = false;
@@ -179,7 +179,7 @@ uint64_t number(const char* word) { return std::strtoull(word, nullptr, 10); }
 }  // namespace
 
 int main(int count, char** words) {
-    if (count < 14) {
+    if (count < 15) {
         std::fprintf(stderr, "too few arguments\n");
         return 2;
     }
@@ -187,7 +187,7 @@ int main(int count, char** words) {
                             number(words[6]), number(words[7]), static_cast<uint32_t>(number(words[8])),
                             static_cast<uint32_t>(number(words[9])), static_cast<uint32_t>(number(words[10])),
                             static_cast<uint32_t>(number(words[11])),
-                            static_cast<uint32_t>(number(words[12]))};
+                            static_cast<uint32_t>(number(words[12])), static_cast<uint32_t>(number(words[13]))};
     std::vector<uint64_t> stimulus;
     if (FILE* file = std::fopen(words[1], "rb")) {
         for (uint64_t word; std::fread(&word, sizeof word, 1, file) == 1;) stimulus.push_back(word);
@@ -201,7 +201,7 @@ int main(int count, char** words) {
         std::fprintf(stderr, "cannot write %s\n", words[2]);
         return 1;
     }
-    for (int word = 13; word < count; word++) run(settings, stimulus, number(words[word]), file);
+    for (int word = 14; word < count; word++) run(settings, stimulus, number(words[word]), file);
     std::fclose(file);
     return 0;
 }

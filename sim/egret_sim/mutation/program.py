@@ -82,6 +82,7 @@ class MutantProgram:
         seed: int = 0,
         preset: int = 0,
         dirty: int = 0,
+        eager: bool = False,
     ) -> list[Record]:
         """Play tokens through the design, once with each fault.
 
@@ -103,6 +104,8 @@ class MutantProgram:
             What every counter begins with, from power-on and without a reset; 0 for a reset.
         dirty
             Cycles of the same tokens before the reset, so that it has something to do.
+        eager
+            The source has no gaps, only the sink has.
 
         Raises
         ------
@@ -115,7 +118,8 @@ class MutantProgram:
         with tempfile.TemporaryDirectory(prefix="egret-mutants-") as name:
             tokens, records = Path(name) / "stimulus.bin", Path(name) / "records.bin"
             stimulus.astype("<u8").tofile(tokens)
-            words = [*numbers, seed, preset, dirty, *mutants]
+            source = stalls.chance if stalls and not eager else 0
+            words = [*numbers, seed, preset, dirty, source, *mutants]
             command = [str(self.directory / PREFIX), str(tokens), str(records), *map(str, words)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
