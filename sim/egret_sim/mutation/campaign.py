@@ -121,6 +121,13 @@ def vectors(image: NetworkImage, seed: int, streams: int = 1) -> tuple[Vectors, 
         ),
         Vectors("many, random stalls", draw(*[limit] * 40), Stalls(chance=96, mask=31), 6),
         Vectors("many, no stalls", draw(*(1 + int(n) for n in rng.integers(0, 40, 200)))),
+        # Inputs come about as fast as steps are done: queues fill and empty, and what comes meets what leaves.
+        *(
+            Vectors(
+                f"many, bursts of {256 // chance}", draw(*[limit] * 100), Stalls(chance=chance, mask=mask), 10
+            )
+            for chance, mask in ((255, 127), (128, 255), (64, 511))
+        ),
         # Whatever waits behind the sink fills up, back to the first layer's queue.
         Vectors(
             "short ones, pauses of the sink alone",
