@@ -121,7 +121,7 @@ def vectors(image: NetworkImage, seed: int, streams: int = 1) -> tuple[Vectors, 
         ),
         Vectors("many, random stalls", draw(*[limit] * 40), Stalls(chance=96, mask=31), 6),
         Vectors("many, no stalls", draw(*(1 + int(n) for n in rng.integers(0, 40, 200)))),
-        # Inputs come about as fast as steps are done: queues fill and empty, and what comes meets what leaves.
+        # Inputs come about as fast as steps are done: queues fill and empty, and what comes meets what goes.
         *(
             Vectors(
                 f"many, bursts of {256 // chance}", draw(*[limit] * 100), Stalls(chance=chance, mask=mask), 10
