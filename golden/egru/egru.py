@@ -1,5 +1,6 @@
 """The EGRU module: a stack of event-based GRU layers in the style of torch.nn.GRU."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -45,10 +46,12 @@ class EGRU(nn.Module):
     gamma, eps : surrogate gradient gamma * max(0, 1 - eps * |c~ - theta|) for do/dc~.
     batch_first : x and y are B x T x features; the state stays num_layers x B x H.
     theta_mean : mean m of the initial thresholds, drawn from Beta(3m / (1-m), 3); within (0, 1).
-    memory : steps, more than 2, that units remember at first: the biases of update gates start at the
-        logarithm of uniform numbers from 1 to memory - 1, so that z keeps the state (Tallec and Ollivier,
-        "Can recurrent neural networks warp time?", ICLR 2018, for this gate). 0: they start at zero, like
-        all others.
+    memory : steps, more than 1, that units remember at first: the biases of update gates start at
+        uniform numbers from 0 to the logarithm of memory, so that z keeps the state for 1 to memory steps,
+        every order of magnitude as often (after Tallec and Ollivier, "Can recurrent neural networks warp
+        time?", ICLR 2018, who spread the steps evenly). 0: they start at zero, like all others.
+    input_std : deviation of the first layer's input weights at first; 0 for Xavier's. With few inputs
+        Xavier's are small, and what comes in hardly moves a unit.
     kernel : "dense" (PyTorch operations), "sparse" (event-driven, compiled for this CPU: time and gradients
         of silent units are saved) or "auto" (sparse for float32 and float64 on the CPU from 32 units and 8
         steps x sequences on, if there is a C++ compiler). Kernels sum in different orders: results differ by
@@ -79,6 +82,7 @@ class EGRU(nn.Module):
         batch_first: bool = False,
         theta_mean: float = 0.3,
         memory: float = 0.0,
+        input_std: float = 0.0,
         kernel: str = "auto",
         zoneout: float = 0.0,
         device: torch.device | str | None = None,
@@ -99,9 +103,14 @@ class EGRU(nn.Module):
         self.theta_mean = theta_mean
         if isinstance(memory, bool) or not isinstance(memory, (int, float)):
             raise TypeError(f"memory must be a number of steps, not {memory!r}")
-        if memory and not 2 < memory < float("inf"):
-            raise EgretError(f"memory must be 0 or a finite number of steps above 2, not {memory!r}")
+        if memory and not 1 < memory < float("inf"):
+            raise EgretError(f"memory must be 0 or a finite number of steps above 1, not {memory!r}")
         self.memory = memory
+        if isinstance(input_std, bool) or not isinstance(input_std, (int, float)):
+            raise TypeError(f"input_std must be a number, not {input_std!r}")
+        if not 0 <= input_std < float("inf"):
+            raise EgretError(f"input_std must be a finite number of at least 0, not {input_std!r}")
+        self.input_std = input_std
         self.kernel = check_kernel(kernel)
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(f"dtype must be a floating point type, not {dtype}")
@@ -126,12 +135,15 @@ class EGRU(nn.Module):
         thresholds = torch.distributions.Beta(3 * mean / (1 - mean), 3.0)
         for k in range(self.num_layers):
             layer = self.layer_parameters(k)
-            nn.init.xavier_normal_(layer.weight_ih)
+            if self.input_std and k == 0:
+                nn.init.normal_(layer.weight_ih, std=self.input_std)
+            else:
+                nn.init.xavier_normal_(layer.weight_ih)
             nn.init.xavier_normal_(layer.weight_hh)
             layer.bias_ih.zero_()
             layer.bias_hh.zero_()
             if self.memory:
-                layer.bias_ih[: self.hidden_size].uniform_(1.0, self.memory - 1.0).log_()
+                layer.bias_ih[: self.hidden_size].uniform_(0.0, math.log(self.memory))
             layer.theta.copy_(thresholds.sample(layer.theta.shape))
         self.clamp_thresholds_()
 

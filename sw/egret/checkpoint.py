@@ -90,7 +90,7 @@ def build(model: str, input_size: int, num_classes: int, recipe: Recipe) -> nn.M
     """Make an untrained network, ``egru`` or ``gru``, from torch's global random state."""
     sizes = (input_size, recipe.units, num_classes, recipe.layers)
     special = recipe.paper_options()
-    names = ("readout", "kernel", "eps", "gamma", "memory")
+    names = ("readout", "kernel", "eps", "gamma", "memory", "input_std")
     options: dict[str, Any] = {name: getattr(recipe, name) for name in names}
     if check_model(model) == "egru":
         if special or recipe.sizes:

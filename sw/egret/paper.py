@@ -96,7 +96,11 @@ class PaperNetwork(nn.Module):
         self.takes_tokens = embedding > 0
         self.embedding = nn.Embedding(input_size, embedding) if embedding else None
         inputs = (embedding or input_size, *sizes[:-1])
-        self.layers = nn.ModuleList(EGRU(i, n, **options) for i, n in zip(inputs, sizes, strict=True))
+        first = {"input_std": options.pop("input_std", 0.0)}
+        self.layers = nn.ModuleList(
+            EGRU(i, n, **options, **(first if k == 0 else {}))
+            for k, (i, n) in enumerate(zip(inputs, sizes, strict=True))
+        )
         self.readout = nn.Linear(sizes[-1], num_classes)
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, std=embedding**-0.5)

@@ -57,6 +57,7 @@ class Recipe:
     # Of the event-based unit and its start.
     gamma: float = 0.7  # height of the surrogate gradient at the threshold
     memory: float = 0.0  # steps that units remember at first, see `egru.EGRU`; 0 for biases of zero
+    input_std: float = 0.0  # deviation of the first layer's input weights at first; 0 for Xavier's
     learn_scales: bool = False  # whether fine-tuning moves the weights' fractions, too
 
     def __post_init__(self) -> None:
@@ -74,9 +75,9 @@ class Recipe:
         for name in ("learning_rate", "qat_learning_rate", "clip_norm", "eps", "gamma"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise EgretError(f"{name} must be a finite number above 0, not {getattr(self, name)!r}")
-        if self.memory and not 2 < self.memory < float("inf"):
-            raise EgretError(f"memory must be 0 or a finite number of steps above 2, not {self.memory!r}")
-        for name in ("weight_decay", "noise", "rotation_degrees", "gain", "pressure"):
+        if self.memory and not 1 < self.memory < float("inf"):
+            raise EgretError(f"memory must be 0 or a finite number of steps above 1, not {self.memory!r}")
+        for name in ("input_std", "weight_decay", "noise", "rotation_degrees", "gain", "pressure"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise EgretError(f"{name} must be a finite number of at least 0, not {getattr(self, name)!r}")
         for name in (
@@ -184,16 +185,19 @@ RECIPES |= {
     **dict.fromkeys(
         ("smnist", "psmnist"),
         Recipe(
-            units=128,
-            layers=2,
-            epochs=30,
+            units=192,
+            epochs=16,
             batch_size=64,
             learning_rate=1e-2,
             noise=0.0,
-            activity_target=0.22,
+            activity_target=0.24,
             activity_limit=0.28,
+            qat_epochs=1,
+            qat_learning_rate=1e-4,
             kernel="sparse",
+            gamma=0.2,
             memory=784.0,
+            input_std=2.0,
         ),
     ),
     "dvs-gesture": Recipe(units=256, epochs=40, noise=0.0, kernel="auto"),

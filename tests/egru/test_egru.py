@@ -255,19 +255,35 @@ def test_bad_input_names_parameter_value_and_rule(arguments, error, message):
         EGRU(3, 5)(*arguments)
 
 
-def test_memory_starts_the_update_gates_at_the_logarithm_of_steps_and_nothing_else():
+def test_memory_spreads_the_update_gates_over_the_logarithm_of_steps_and_nothing_else():
     torch.manual_seed(3)
     network = EGRU(2, 500, memory=100)
     torch.manual_seed(3)
     plain = EGRU(2, 500)
     bias = network.bias_ih_l0.detach()
     keeps = bias[:500].exp()
-    assert keeps.min() >= 1 and keeps.max() <= 99 and 45 < keeps.mean() < 55
+    assert keeps.min() >= 1 and keeps.max() <= 100
+    assert 0.45 < (keeps < 10).float().mean() < 0.55
     assert not bias[500:].any() and not plain.bias_ih_l0.any()
     assert torch.equal(network.weight_hh_l0, plain.weight_hh_l0)
 
 
-@pytest.mark.parametrize("memory", [2, -1, float("inf")])
-def test_a_memory_of_two_steps_or_less_is_refused(memory):
-    with pytest.raises(EgretError, match="memory must be 0 or a finite number of steps above 2"):
+@pytest.mark.parametrize("memory", [1, -1, float("inf")])
+def test_a_memory_of_one_step_or_less_is_refused(memory):
+    with pytest.raises(EgretError, match="memory must be 0 or a finite number of steps above 1"):
         EGRU(2, 4, memory=memory)
+
+
+def test_input_std_is_the_deviation_of_the_first_layers_input_weights_alone():
+    torch.manual_seed(3)
+    network = EGRU(1, 500, 2, input_std=2.0)
+    torch.manual_seed(3)
+    plain = EGRU(1, 500, 2)
+    assert 1.9 < network.weight_ih_l0.std() < 2.1 and plain.weight_ih_l0.std() < 0.1
+    assert network.weight_ih_l1.std() < 0.1
+
+
+@pytest.mark.parametrize("input_std", [-1, float("inf"), float("nan")])
+def test_an_input_std_below_zero_or_without_end_is_refused(input_std):
+    with pytest.raises(EgretError, match="input_std must be a finite number of at least 0"):
+        EGRU(2, 4, input_std=input_std)
