@@ -180,6 +180,7 @@ RECIPES = {
         kernel="sparse",
         readout="every",
         window=50,
+        input_std=1.0,
     ),
 }
 # Starting points, not tuned yet: sizes that two cores can train.
