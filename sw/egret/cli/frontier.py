@@ -22,8 +22,8 @@ def frontier(
         str, typer.Option(help="Activity targets, with commas; 0.05 is 5 %.")
     ] = "0.08,0.05,0.025",
     block: Annotated[int, typer.Option(help="Numbers that stay or go together; 0: a source's row.")] = 8,
-    rounds: Annotated[int, typer.Option(help="Times that blocks are removed, ever more.")] = 2,
-    epochs: Annotated[int, typer.Option(help="Epochs of training after each.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Times that blocks are removed, ever more.")] = 3,
+    epochs: Annotated[int, typer.Option(help="Epochs of training after each.")] = 10,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Directory for sparsity.md, .json and .svg.")
     ] = Path("docs"),
