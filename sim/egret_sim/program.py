@@ -106,7 +106,7 @@ def run_program(command: Sequence[str | Path], log: Path, *, watch: Callable[[],
     log
         The file.
     watch
-        Is called some times a second while it runs.
+        Is called some times a second while it runs, and once after its end.
 
     Raises
     ------
@@ -122,9 +122,11 @@ def run_program(command: Sequence[str | Path], log: Path, *, watch: Callable[[],
         try:
             if watch:
                 while process.poll() is None:
-                    time.sleep(_POLL_S)
                     watch()
+                    time.sleep(_POLL_S)
             process.wait()
+            if watch:
+                watch()
         finally:
             if process.poll() is None:
                 process.kill()
