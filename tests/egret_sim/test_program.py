@@ -49,3 +49,11 @@ def test_sources_that_are_refused_are_an_error_with_its_reason_and_nothing_is_ke
         ) as caught:
             build(CONTENTS | broken, tmp_path)
         assert "'c'" in str(caught.value) or "NONE" in str(caught.value)
+
+
+def test_a_program_is_watched_while_it_runs_and_once_after_its_end(tmp_path):
+    ended = tmp_path / "ended"
+    looks = []
+    command = ["sh", "-c", f"sleep 1; touch '{ended}'"]
+    assert run_program(command, tmp_path / "log", watch=lambda: looks.append(ended.exists())) == 0
+    assert looks[0] is False and looks[-1] is True
