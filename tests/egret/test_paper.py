@@ -246,3 +246,10 @@ def test_every_recipe_trains_a_small_network(book, task, small_task):
     made = training.train(text or dataclasses.replace(small_task, name=task), shrunk(recipe), seed=0)
     value = made.figures.get("validation_accuracy", made.figures.get("validation_perplexity", 1.0))
     assert np.isfinite(value) and made.figures["epoch"] == 1
+
+
+def test_input_std_is_for_the_first_layer_alone():
+    torch.manual_seed(0)
+    network = PaperNetwork(2, (300, 300), 3, input_std=2.0)
+    first, second = (layer.weight_ih_l0.std() for layer in network.layers)
+    assert 1.8 < first < 2.2 and second < 0.2
