@@ -59,6 +59,7 @@ class Recipe:
     memory: float = 0.0  # steps that units remember at first, see `egru.EGRU`; 0 for biases of zero
     input_std: float = 0.0  # deviation of the first layer's input weights at first; 0 for Xavier's
     learn_scales: bool = False  # whether fine-tuning moves the weights' fractions, too
+    threshold_rate: float = 1.0  # of thresholds, as a share of the learning rate; see `egret.optimiser`
 
     def __post_init__(self) -> None:
         for name in ("units", "layers", "epochs", "batch_size", "window", "threads"):
@@ -72,7 +73,7 @@ class Recipe:
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise EgretError(f"{name} must be an integer of at least 0, not {value!r}")
-        for name in ("learning_rate", "qat_learning_rate", "clip_norm", "eps", "gamma"):
+        for name in ("learning_rate", "qat_learning_rate", "clip_norm", "eps", "gamma", "threshold_rate"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise EgretError(f"{name} must be a finite number above 0, not {getattr(self, name)!r}")
         if self.memory and not 1 < self.memory < float("inf"):
@@ -192,7 +193,7 @@ RECIPES |= {
             units=192,
             epochs=16,
             batch_size=64,
-            learning_rate=1e-2,
+            learning_rate=7e-3,
             noise=0.0,
             activity_target=0.24,
             activity_limit=0.28,
@@ -202,6 +203,8 @@ RECIPES |= {
             gamma=0.2,
             memory=784.0,
             input_std=2.0,
+            threshold_rate=0.1,
+            threads=2,
         ),
     ),
     "dvs-gesture": Recipe(units=256, epochs=40, noise=0.0, kernel="auto"),

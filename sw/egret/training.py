@@ -26,6 +26,7 @@ from .checkpoint import Checkpoint, build
 from .classification import Classification
 from .language import LanguageModelling, TextTask
 from .objective import Objective, whole_loss
+from .optimiser import clip, is_threshold, optimiser_of, set_rate
 from .recipes import Recipe
 from .schedules import Phase, learning_rate_at, pressure_at
 from .selection import Epoch, better, waited_enough
@@ -40,17 +41,11 @@ __all__ = ["Epoch", "Phase", "Report", "fit", "objective_of", "train"]
 Report = Callable[[Epoch], None]
 
 
-def _groups(network: nn.Module, decay: float) -> list[dict]:
-    matrices = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
-
-
 def clamp_thresholds(network: nn.Module) -> None:
     """Keep every threshold where the hardware can hold it: at least one payload step, at most 1."""
     with torch.no_grad():
         for name, value in network.named_parameters():
-            if name.rpartition(".")[2].startswith("theta"):
+            if is_threshold(name):
                 value.clamp_(2.0**-8, 1.0)
 
 
@@ -86,7 +81,7 @@ def fit(
     objective = objective_of(task, recipe, seed, team)
     network.to(team.device)
     called = team.wrapped(network)
-    optimizer = torch.optim.AdamW(_groups(network, recipe.weight_decay), lr=phase.learning_rate)
+    optimizer = optimiser_of(network, recipe, phase.learning_rate)
     run = Run(network, optimizer, np.random.default_rng(seed), objective.generators)
     if keeper is not None and keeper.restore(run):
         _told_history(report, run)
@@ -143,14 +138,13 @@ def _one_epoch(
     run.network.train()
     for batch in objective.epoch(run.rng):
         progress = run.step / (phase.epochs * batches)
-        for group in run.optimizer.param_groups:
-            group["lr"] = learning_rate_at(phase.learning_rate, progress, recipe.warmup)
+        set_rate(run.optimizer, learning_rate_at(phase.learning_rate, progress, recipe.warmup))
         done = objective.step(called, batch)
         pressure = pressure_at(phase, progress, recipe.pressure)
         loss = whole_loss(done, pressure, recipe.activity_target, team)
         run.optimizer.zero_grad()
         team.backward(loss)
-        nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm)
+        clip(run.network, recipe)
         run.optimizer.step()
         clamp_thresholds(run.network)
         losses.append(loss.item())
