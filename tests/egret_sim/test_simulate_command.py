@@ -11,6 +11,7 @@ from egret import evaluation, tasks
 from egret.cli.main import main
 from egret_sim import run as runner
 from egru.image import save_image
+from egru.integer import IntegerNetwork
 from egru.testing import random_image
 
 INPUTS, SEQUENCES = 3, 6
@@ -124,3 +125,22 @@ def test_an_image_for_other_inputs_than_the_task_has_exits_with_2(workplace, cap
     save_image(replace(other, info={"task": "digits"}), workplace.path)
     assert simulate(workplace) == 2
     assert f"has {INPUTS} inputs, but network random has {INPUTS + 1}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"), [("mean", "correct: 6 of 6"), ("every", "correct after the last token: 6 of 6")]
+)
+def test_what_is_correct_of_a_text_is_said(mode, said, workplace, monkeypatch, capsys):
+    """A passage has many answers, and only the one after its last token is counted."""
+    rng = np.random.default_rng(5)
+    image = random_image(
+        rng, inputs=INPUTS, units=[5], classes=3, mode=mode, max_steps=64, input_bits=8, weight_bits=8
+    )
+    test = tasks.load("digits").test
+    model = IntegerNetwork(image)
+    answers = [np.atleast_2d(model.run(image.input.format.quantise(x)).logits) for x in test.x]
+    labels = np.array([int(np.argmax(logits[-1])) for logits in answers])
+    monkeypatch.setattr(tasks, "load", lambda name: SimpleNamespace(test=tasks.Sequences(test.x, labels)))
+    save_image(replace(image, name="small", info={"task": "digits"}), workplace.path)
+    assert simulate(workplace, "--samples", "6", "--stalls", "none") == 0
+    assert said in capsys.readouterr().out

@@ -14,7 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
-from egret.cli.simulate import StallMode, correct, modes_of, sequences_shown, step_shown
+from egret.cli.simulate import (
+    StallMode,
+    correct,
+    modes_of,
+    sequences_shown,
+    step_shown,
+    what_is_correct,
+)
 from egru.errors import EgretError
 
 if TYPE_CHECKING:
@@ -129,7 +136,8 @@ class _Test:
         if runs[0].passed:
             right = correct(network, self.sequences, self.labels)
             share = 100 * right / len(self.sequences)
-            console.print(f"correct: {right} of {len(self.sequences)} ({share:.2f} %)", highlight=False)
+            what = what_is_correct(network)
+            console.print(f"{what}: {right} of {len(self.sequences)} ({share:.2f} %)", highlight=False)
         console.print(_rates(native, rates))
         console.print(machine(), highlight=False, soft_wrap=True)
         figures = {

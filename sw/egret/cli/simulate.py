@@ -121,7 +121,8 @@ def simulate(
     console.print(title, highlight=False, soft_wrap=True)
     console.print(table_of(runs))
     if runs[0].passed:
-        console.print(f"correct: {correct(network, played, labels)} of {len(played)}")
+        right = correct(network, played, labels)
+        console.print(f"{what_is_correct(network)}: {right} of {len(played)}", highlight=False)
     if waves:
         console.print(f"waveforms: {folder}/waves-*/dump.vcd", soft_wrap=True)
     _write(report or folder / "simulation.json", runs)
@@ -137,6 +138,11 @@ def modes_of(stalls: StallMode) -> list[Stalls | None]:
 
     modes: list[Stalls | None] = [None] if stalls is not StallMode.RANDOM else []
     return modes if stalls is StallMode.NONE else [*modes, Stalls()]
+
+
+def what_is_correct(network: NetworkImage) -> str:
+    """What `correct` counts, in words: of a text only the end of each passage has its answer beside it."""
+    return "correct after the last token" if network.readout.spec.mode == "every" else "correct"
 
 
 def correct(network: NetworkImage, sequences: list[np.ndarray], labels: np.ndarray) -> int:
