@@ -9,8 +9,6 @@ no silence / (lanes x cycles).
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,6 +18,8 @@ import numpy as np
 
 from egret import networks
 from egret.bench_loads import echo_image, echo_input, edgedrnn_cycles, random_patterns
+from egret.files import as_json, write_pages
+from egret.picture import new_figure, svg
 from egret.plan import UPDATE_MULTIPLIERS
 from egret.sampling import draw, network_and_task
 from egret_hw.config import AcceleratorConfig, ResolvedConfig
@@ -482,33 +482,16 @@ def markdown(sections: Sequence[Section]) -> str:
 def save(sections: Sequence[Section], directory: Path) -> None:
     """Write JSON, Markdown and the picture; each appears complete or not at all."""
     figures = {section.name: section.figures for section in sections}
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _write(directory / JSON, json.dumps(figures, indent=1) + "\n")
-        _write(directory / MARKDOWN, markdown(sections))
-        for section in sections:
-            if section.name == "sweep":
-                part = directory / f".{PICTURE}.part"
-                _draw(section, part)
-                os.replace(part, directory / PICTURE)
-    except OSError as error:
-        raise EgretError(f"directory {directory} cannot be written: {error.strerror}") from None
+    pages: dict[str, str | bytes] = {JSON: as_json(figures, 1), MARKDOWN: markdown(sections)}
+    for section in sections:
+        if section.name == "sweep":
+            pages[PICTURE] = _draw(section)
+    write_pages(directory, pages)
 
 
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    os.replace(part, path)
-
-
-def _draw(section: Section, path: Path) -> None:
-    """Cycles over activity, a line for each number of lanes; crosses are RTL."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise EgretError("the picture needs matplotlib: pip install 'egret-hdl[bench]'") from None
-    figure = Figure(figsize=(7.5, 5), layout="constrained")
+def _draw(section: Section) -> bytes:
+    """Cycles over activity, a line for each number of lanes; crosses are RTL. As SVG."""
+    figure = new_figure(7.5, 5)
     axes = figure.subplots()
     for place, lanes in enumerate(_SWEEP_LANES):
         points = [(row["share"], row["lanes"][place]) for row in section.figures]
@@ -530,8 +513,7 @@ def _draw(section: Section, path: Path) -> None:
     axes.set_title(section.title, fontsize=9)
     axes.grid(True, which="major", linewidth=0.3)
     axes.legend(title="lanes", fontsize=8)
-    with matplotlib.rc_context({"svg.hashsalt": "egret", "svg.fonttype": "none"}):
-        figure.savefig(path, format="svg", metadata={"Date": None})
+    return svg(figure)
 
 
 def _listed(numbers: Sequence[int]) -> str:

@@ -8,7 +8,6 @@ bitstream.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from egret.files import as_json, write_pages
 from egru.errors import EgretError
 
 if TYPE_CHECKING:
@@ -317,18 +317,8 @@ def save_results(results: dict[str, FpgaResult], directory: Path) -> None:
     """Write the results as JSON and Markdown, in the order of :data:`BUILDS`; nothing is half-written."""
     order = [build.name for build in BUILDS]
     sorted_results = [results[name] for name in order if name in results]
-    texts = {
-        JSON: json.dumps({"builds": [result.as_json() for result in sorted_results]}, indent=2) + "\n",
-        MARKDOWN: markdown(sorted_results),
-    }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            part = directory / f".{name}.part"
-            part.write_text(text)
-            os.replace(part, directory / name)
-    except OSError as error:
-        raise EgretError(f"directory {directory} cannot be written: {error.strerror}") from None
+    figures = {"builds": [result.as_json() for result in sorted_results]}
+    write_pages(directory, {JSON: as_json(figures), MARKDOWN: markdown(sorted_results)})
 
 
 HEADINGS: tuple[str, ...] = (

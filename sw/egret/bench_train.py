@@ -7,7 +7,6 @@ machine does meets all of them. A ratio is the median of the rounds' ratios.
 from __future__ import annotations
 
 import gc
-import json
 import os
 import platform
 import statistics
@@ -22,13 +21,14 @@ import torch
 
 from egru import EGRU
 from egru.backward import surrogate
-from egru.errors import EgretError
 from egru.functional import forward_sequence
 from egru.image import load_image
 from egru.kernels.sparse import ADAPTIVE, ALWAYS, NEVER
 
 from . import bench_train_loads as loads
 from . import networks, tasks
+from .files import as_json, write_pages
+from .picture import new_figure, svg
 
 JSON, MARKDOWN, PICTURE = "bench-train.json", "bench-train.md", "bench-train.svg"
 
@@ -409,33 +409,16 @@ def markdown(sections: Sequence[Section], described: dict[str, Any]) -> str:
 def save(sections: Sequence[Section], described: dict[str, Any], directory: Path, sizes: Sizes) -> None:
     """Write JSON, Markdown and the picture; each appears complete or not at all."""
     figures = {"machine": described, "sizes": asdict(sizes), **{s.name: s.figures for s in sections}}
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _write(directory / JSON, json.dumps(figures, indent=1) + "\n")
-        _write(directory / MARKDOWN, markdown(sections, described))
-        for section in sections:
-            if section.name == "sweep":
-                part = directory / f".{PICTURE}.part"
-                _draw(section, part)
-                os.replace(part, directory / PICTURE)
-    except OSError as error:
-        raise EgretError(f"directory {directory} cannot be written: {error.strerror}") from None
+    pages: dict[str, str | bytes] = {JSON: as_json(figures, 1), MARKDOWN: markdown(sections, described)}
+    for section in sections:
+        if section.name == "sweep":
+            pages[PICTURE] = _draw(section)
+    write_pages(directory, pages)
 
 
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    os.replace(part, path)
-
-
-def _draw(section: Section, path: Path) -> None:
-    """Time over activity, with the fitted lines."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise EgretError("the picture needs matplotlib: pip install 'egret-hdl[bench]'") from None
-    figure = Figure(figsize=(9, 4), layout="constrained")
+def _draw(section: Section) -> bytes:
+    """Time over activity, with the fitted lines; as SVG."""
+    figure = new_figure(9, 4)
     points = section.figures["points"]
     shares = [100 * p["activity"] for p in points]
     for axes, (mode, line) in zip(figure.subplots(1, 2), section.figures["lines"].items(), strict=True):
@@ -450,5 +433,4 @@ def _draw(section: Section, path: Path) -> None:
         axes.set_ylim(bottom=0)
         axes.grid(True, linewidth=0.3)
     axes.legend(fontsize=8)
-    with matplotlib.rc_context({"svg.hashsalt": "egret", "svg.fonttype": "none"}):
-        figure.savefig(path, format="svg", metadata={"Date": None})
+    return svg(figure)

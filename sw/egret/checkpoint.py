@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from egru.errors import EgretError
 
 from .baseline import GRUNetwork
 from .books import nearest
+from .files import write_whole
 from .paper import PaperNetwork
 from .recipes import Recipe, check_model
 from .settings import differences
@@ -176,19 +176,3 @@ def _in_writable_directory(path: Path) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise EgretError(f"output directory {path.parent} must be writable")
     return path
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write ``data`` beside ``path`` and move it there, so that no half-written file is ever seen."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(data)
-                file.close()
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, path)
-            except BaseException:  # an interrupt, too
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise EgretError(f"output {path} must be writable: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from egru.errors import EgretError
+
+from .files import as_json, write_pages
+from .picture import new_figure, svg
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -160,18 +162,10 @@ def save_figures(figures: Mapping[str, Any], directory: Path) -> None:
     EgretError
         If the directory cannot be written.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, text in ((JSON, json.dumps(figures, indent=1) + "\n"), (MARKDOWN, markdown(figures))):
-            part = directory / f".{name}.part"
-            part.write_text(text)
-            os.replace(part, directory / name)
-        if figures["campaigns"]:
-            part = directory / f".{PICTURE}.part"
-            draw(figures["campaigns"], part)
-            os.replace(part, directory / PICTURE)
-    except OSError as error:
-        raise EgretError(f"directory {directory} cannot be written: {error.strerror}") from None
+    pages: dict[str, str | bytes] = {JSON: as_json(figures, 1), MARKDOWN: markdown(figures)}
+    if figures["campaigns"]:
+        pages[PICTURE] = draw(figures["campaigns"])
+    write_pages(directory, pages)
 
 
 def markdown(figures: Mapping[str, Any]) -> str:
@@ -210,39 +204,33 @@ def markdown(figures: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(campaigns: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+def draw(campaigns: Mapping[str, Mapping[str, Any]]) -> bytes:
     """Draw the shares of upsets that change something: a bar for each target, a panel for each campaign."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    figure = new_figure(8, 3)
     from matplotlib.patches import Patch
 
-    with matplotlib.rc_context({"svg.hashsalt": "egret", "font.size": 9}):
-        figure, axes = pyplot.subplots(1, len(campaigns), figsize=(8, 3), sharey=True, squeeze=False)
-        for axis, campaign in zip(axes[0], campaigns.values(), strict=True):
-            kinds = list(campaign["targets"])
-            for place, kind in enumerate(kinds):
-                of = campaign["targets"][kind]
-                left = 0.0
-                for effect, colour in _COLOURS.items():
-                    share = 100 * of[effect] / max(1, of["flips"])
-                    axis.barh(place, share, left=left, color=colour, height=0.6)
-                    left += share
-                low, high = (100 * end for end in of["changed_interval"])
-                axis.plot([low, high], [place, place], color="#666666", linewidth=1)
-                if campaign["protection"] != "none":
-                    unseen = f"{of['silent']} silent"
-                    axis.text(high + 1, place, unseen, va="center", fontsize=8)
-            axis.set_yticks(range(len(kinds)), kinds)
-            axis.set_xlabel("upsets that change something, %")
-            axis.set_title(f"{campaign['name']}, protection: {campaign['protection']}", fontsize=9)
-            axis.set_xlim(0, 100)
-            axis.spines[["top", "right"]].set_visible(False)
-        axes[0][0].invert_yaxis()  # the panels share it
-        names = {"events": "events only", "logits": "logits", "decision": "decision", "hang": "hang"}
-        patches = [Patch(color=_COLOURS[name], label=label) for name, label in names.items()]
-        figure.legend(handles=patches, loc="lower center", ncols=4, frameon=False)
-        figure.tight_layout(rect=(0, 0.08, 1, 1))
-        figure.savefig(path, format="svg", metadata={"Date": None})
-        pyplot.close(figure)
+    axes = figure.subplots(1, len(campaigns), sharey=True, squeeze=False)[0]
+    for axis, campaign in zip(axes, campaigns.values(), strict=True):
+        kinds = list(campaign["targets"])
+        for place, kind in enumerate(kinds):
+            of = campaign["targets"][kind]
+            left = 0.0
+            for effect, colour in _COLOURS.items():
+                share = 100 * of[effect] / max(1, of["flips"])
+                axis.barh(place, share, left=left, color=colour, height=0.6)
+                left += share
+            low, high = (100 * end for end in of["changed_interval"])
+            axis.plot([low, high], [place, place], color="#666666", linewidth=1)
+            if campaign["protection"] != "none":
+                unseen = f"{of['silent']} silent"
+                axis.text(high + 1, place, unseen, va="center", fontsize=8)
+        axis.set_yticks(range(len(kinds)), kinds)
+        axis.set_xlabel("upsets that change something, %")
+        axis.set_title(f"{campaign['name']}, protection: {campaign['protection']}", fontsize=9)
+        axis.set_xlim(0, 100)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].invert_yaxis()  # the panels share it
+    names = {"events": "events only", "logits": "logits", "decision": "decision", "hang": "hang"}
+    patches = [Patch(color=_COLOURS[name], label=label) for name, label in names.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncols=4, frameon=False)
+    return svg(figure)

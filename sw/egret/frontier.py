@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from egru.errors import EgretError
-
-from .checkpoint import Checkpoint, write_whole
+from .checkpoint import Checkpoint
 from .evaluation import evaluate_image
+from .files import as_json, write_pages
+from .picture import new_figure, svg
 from .pruning import Pruning, image_density, prune
 from .quantisation import check_fits, post_training
 from .tasks import Task
@@ -119,14 +117,9 @@ def markdown(studies: Studies, pruning: Pruning, command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(studies: Studies, path: Path) -> None:
-    """Test accuracy over activity, one line per density, one plot per network."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise EgretError("the picture needs matplotlib: pip install 'egret-hdl[bench]'") from None
-    figure = Figure(figsize=(5 * len(studies), 4), layout="constrained")
+def draw(studies: Studies) -> bytes:
+    """Test accuracy over activity, one line per density, one plot per network; as SVG."""
+    figure = new_figure(5 * len(studies), 4)
     for axes, (name, measured) in zip(
         figure.subplots(1, len(studies), squeeze=False)[0], studies, strict=True
     ):
@@ -138,8 +131,7 @@ def draw(studies: Studies, path: Path) -> None:
         axes.set_ylabel("test accuracy, %")
         axes.grid(True, linewidth=0.3)
         axes.legend(fontsize=8)
-    with matplotlib.rc_context({"svg.hashsalt": "egret", "svg.fonttype": "none"}):
-        figure.savefig(path, format="svg", metadata={"Date": None})
+    return svg(figure)
 
 
 def save(studies: Studies, pruning: Pruning, command: str, directory: Path) -> None:
@@ -153,12 +145,5 @@ def save(studies: Studies, pruning: Pruning, command: str, directory: Path) -> N
         "pruning": {k: v for k, v in dataclasses.asdict(pruning).items() if k != "density"},
         "networks": networks,
     }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        part = directory / f".{PICTURE}.part"
-        draw(studies, part)
-        os.replace(part, directory / PICTURE)
-    except OSError as error:
-        raise EgretError(f"output {directory} must be a directory that can be written: {error}") from error
-    write_whole(directory / JSON, (json.dumps(figures, indent=1) + "\n").encode())
-    write_whole(directory / MARKDOWN, markdown(studies, pruning, command).encode())
+    page = markdown(studies, pruning, command)
+    write_pages(directory, {PICTURE: draw(studies), JSON: as_json(figures, 1), MARKDOWN: page})

@@ -10,7 +10,7 @@ from typing import Any
 
 from egru.errors import EgretError
 
-from .checkpoint import write_whole
+from .files import write_whole
 from .selection import Epoch
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from egret.build.tools import shown_stage
+from egret.files import write_report
 from egret.mutation import Design, Mutant, chosen_counts, designs, mutate
 from egret.mutation_facts import Fact, checked, load_facts
 from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict
@@ -254,10 +253,4 @@ def _proofs(
 
 def save(score: Score, path: Path) -> None:
     """Write the score as JSON, whole or not at all."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(json.dumps(score.as_json(), indent=2) + "\n")
-        os.replace(partial, path)
-    except OSError as error:
-        raise EgretError(f"cannot write {path}: {error.strerror}") from None
+    write_report(path, score.as_json())

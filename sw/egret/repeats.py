@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -11,11 +10,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from egru.errors import EgretError
 from egru.image import save_image
 
 from . import training
-from .checkpoint import Checkpoint, save_checkpoint, write_whole
+from .checkpoint import Checkpoint, save_checkpoint
+from .files import as_json, make_directory, write_whole
 from .modules import evaluate_module
 from .quantisation import Quantised, quantise
 from .recipes import Recipe
@@ -87,13 +86,10 @@ def table_of(task: str, recipe: Recipe, bits: int, repeats: Sequence[Repeat]) ->
 
 def save_repeats(repeats: Sequence[Repeat], directory: Path) -> None:
     """Write every checkpoint and image, and the rows as ``seeds.json``, into ``directory``."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EgretError(f"output {directory} must be a directory that can be written: {error}") from error
+    make_directory(directory)
     for one in repeats:
         stem = f"{one.checkpoint.task}-egru-{one.seed}"
         save_checkpoint(one.checkpoint, directory / f"{stem}.safetensors")
         save_image(one.quantised.image, directory / f"{stem}.egret")
     rows = [{"seed": one.seed, **one.row()} for one in repeats]
-    write_whole(directory / "seeds.json", (json.dumps(rows, indent=2) + "\n").encode())
+    write_whole(directory / "seeds.json", as_json(rows))

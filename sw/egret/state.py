@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from egru.errors import EgretError
 
-from .checkpoint import write_whole
+from .files import write_whole
 from .selection import MEASURES, Epoch
 from .team import ALONE, Team
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import tempfile
@@ -20,8 +19,9 @@ from egru.errors import EgretError
 from egru.image import NetworkImage, save_image
 from egru.widths import Widths
 
-from .checkpoint import Checkpoint, write_whole
+from .checkpoint import Checkpoint
 from .evaluation import evaluate_image
+from .files import as_json, write_pages
 from .modules import evaluate_module
 from .quantisation import check_fits, post_training, quantise
 from .recipes import Recipe
@@ -229,14 +229,9 @@ def markdown(studies: Sequence[tuple[str, Recipe, Sequence[Row]]], command: str)
 
 def save(studies: Sequence[tuple[str, Recipe, Sequence[Row]]], command: str, directory: Path) -> None:
     """Write the page and the same as JSON into ``directory``; each appears complete or not at all."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EgretError(f"output {directory} must be a directory that can be written: {error}") from error
     networks = [
         {"network": name, "recipe": recipe.as_dict(), "rows": [vars(row) for row in rows]}
         for name, recipe, rows in studies
     ]
     figures = {"command": command, "machine": machine(), "networks": networks}
-    write_whole(directory / JSON, (json.dumps(figures, indent=1) + "\n").encode())
-    write_whole(directory / MARKDOWN, markdown(studies, command).encode())
+    write_pages(directory, {JSON: as_json(figures, 1), MARKDOWN: markdown(studies, command)})

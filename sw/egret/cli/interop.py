@@ -111,7 +111,8 @@ def export(
 
     import torch
 
-    from egret.checkpoint import check_writable, write_whole
+    from egret.checkpoint import check_writable
+    from egret.files import write_whole
     from egret.interop.evnn import export_evnn
     from egret.interop.network_file import load_network
     from egret.interop.onnx_graph import to_onnx

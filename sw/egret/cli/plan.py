@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from egret.files import write_report
 from egru.errors import EgretError
 
 from .options import QueueDepth, Streams
@@ -84,7 +82,7 @@ def plan(
         figures = found.as_dict()
         if measured is not None:
             figures["measured"] = measured.as_dict()
-        _write(output, figures)
+        write_report(output, figures)
     if measured is not None and measured.problem:
         typer.echo(f"egret: {measured.problem}", err=True)
         raise typer.Exit(1)
@@ -156,15 +154,3 @@ def _measure(found: Plan, sequences: list, seed: int) -> Report:
     except SimulationError as error:
         typer.echo(f"egret: {error}", err=True)
         raise typer.Exit(1) from None
-
-
-def _write(path: Path, figures: dict) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w") as file:
-            file.write(json.dumps(figures, indent=2) + "\n")
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except OSError as error:
-        raise EgretError(f"cannot write {path}: {error.strerror}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from egret.cli.simulate import (
     step_shown,
     what_is_correct,
 )
+from egret.files import write_report
 from egru.errors import EgretError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class _Test:
                 asdict(rate) | {"cycles_per_second": rate.cycles_per_second} for rate in (native, *rates)
             ],
         }
-        _write(report or build_root() / network.name / "sim-full.json", figures)
+        write_report(report or build_root() / network.name / "sim-full.json", figures)
         for run in (*runs, *others):
             if run.problem:
                 typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
@@ -193,13 +193,3 @@ def _rates(native: Rate, others: list[Rate]) -> Table:
         factor = "" if rate is native else f"{ratio:.1f} x"
         table.add_row(rate.name, f"{rate.cycles}", f"{rate.cycles_per_second:.0f}", factor)
     return table
-
-
-def _write(path: Path, figures: dict) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(json.dumps(figures, indent=2) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        raise EgretError(f"cannot write {path}: {error.strerror}") from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from egret.cli.options import QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
-from egru.errors import EgretError
+from egret.files import write_report
 
 if TYPE_CHECKING:
     from egret.netlist import Netlist
@@ -116,7 +114,7 @@ def sim_netlist(
         "cells": netlist.cells,
         "runs": [run.as_dict() for run in runs],
     }
-    _write(report or folder / f"netlist-{family}.json", json.dumps(figures, indent=2) + "\n")
+    write_report(report or folder / f"netlist-{family}.json", figures)
     for run in runs:
         if run.problem:
             typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
@@ -135,13 +133,3 @@ def _cell_table(cells: dict[str, int]) -> Table:
     for cell, count in sorted(cells.items()):
         table.add_row(cell, str(count))
     return table
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(text)
-        os.replace(partial, path)
-    except OSError as error:
-        raise EgretError(f"cannot write {path}: {error.strerror}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -22,7 +21,7 @@ from egret.cli.options import (
     UpdateLanes,
     accelerator_config,
 )
-from egru.errors import EgretError
+from egret.files import write_report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +124,7 @@ def simulate(
         console.print(f"{what_is_correct(network)}: {right} of {len(played)}", highlight=False)
     if waves:
         console.print(f"waveforms: {folder}/waves-*/dump.vcd", soft_wrap=True)
-    _write(report or folder / "simulation.json", runs)
+    write_report(report or folder / "simulation.json", [run.as_dict() for run in runs])
     for run in runs:
         if run.problem:
             typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
@@ -197,13 +196,3 @@ def sequences_shown(label: str, total: int) -> Iterator[Callable[[Progress], Non
 
     with bar:
         yield shown
-
-
-def _write(path: Path, runs: list[Report]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(json.dumps([run.as_dict() for run in runs], indent=2) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        raise EgretError(f"cannot write {path}: {error.strerror}") from None

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save
 
 from egret.books import recipe
 from egret.checkpoint import FORMAT as CHECKPOINT_FORMAT
-from egret.checkpoint import Checkpoint, build, for_hardware, load_checkpoint, write_whole
+from egret.checkpoint import Checkpoint, build, for_hardware, load_checkpoint
+from egret.files import write_whole
 from egret.tasks import Task, Text
 from egru import Network
 from egru.errors import EgretError
