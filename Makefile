@@ -58,7 +58,7 @@ sim-netlist: setup ## what synthesis makes of the accelerator, simulated: FAMILY
 mutate: setup ## faults planted in the design, and how many are caught (minutes): MUTANTS=n SEED=n MODULE=part of a path
 	$(EGRET) mutate --mutants $(MUTANTS) --seed $(SEED) $(if $(MODULE),--module $(MODULE))
 
-sim-full: setup ## whole test sets through the RTL (minutes): TASK=name; without TASK, all shipped networks
+sim-full: setup ## whole test sets through the RTL (minutes; smnist hours): TASK=name; without TASK, all shipped networks
 	$(EGRET) sim-full $(if $(filter file,$(origin TASK)),,--task $(TASK)) --seed $(SEED)
 
 fuzz: setup ## random accelerators against the integer model: N=configurations SEED=n
