@@ -205,7 +205,7 @@ def markdown(figures: Mapping[str, Any]) -> str:
 
 
 def draw(campaigns: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """Draw the shares of upsets that change something: a bar for each target, a panel for each campaign."""
+    """Draw, as SVG, the shares of upsets that change something: a bar per target, a panel per campaign."""
     figure = new_figure(8, 3)
     from matplotlib.patches import Patch
 

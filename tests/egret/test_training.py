@@ -160,6 +160,18 @@ def test_the_loop_is_the_plain_one_bit_for_bit(small_task, small_recipe):
     assert all(torch.equal(made.weights[name], kept[name]) for name in kept)
 
 
+def test_training_moves_thresholds_at_their_own_rate(small_task, small_recipe):
+    recipe = small_recipe.but(epochs=1, threshold_rate=1e-6)
+    torch.manual_seed(3)
+    first = checkpoint.build("egru", small_task.input_size, small_task.num_classes, recipe).state_dict()
+    slow = training.train(small_task, recipe, seed=3).weights
+    usual = training.train(small_task, recipe.but(threshold_rate=1.0), seed=3).weights
+    for name in (name for name in first if "theta" in name):
+        assert torch.allclose(slow[name], first[name], atol=1e-5)
+        assert (usual[name] - first[name]).abs().max() > 1e-3
+    assert (slow["egru.weight_hh_l0"] - first["egru.weight_hh_l0"]).abs().max() > 1e-3
+
+
 def test_the_same_seed_gives_the_same_network_and_another_seed_another(small_task, small_recipe):
     one, two, other = (training.train(small_task, small_recipe, seed=s).weights for s in (7, 7, 8))
     assert all(torch.equal(one[name], two[name]) for name in one)
