@@ -188,6 +188,19 @@ def test_a_wrong_gradient_is_noticed():
     assert float((found[8] - expected[8]).abs().max()) > 1e3 * TOLERANCE[torch.float64]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_gradients_too_small_to_be_normal_numbers_are_zero_in_the_kernels_alone(count):
+    torch.set_num_threads(count)
+    values, gradients = random_case(6, 5, 40, 4, 64, dtype=torch.float32)
+    tiny = [gradient * 1e-40 for gradient in gradients]
+    dense = results(lambda *a: egru_layer(*a, Options()), values, tiny)
+    sparse = results(lambda *a: sparse_layer(*a, Options(), lengths=None), values, tiny)
+    assert all(gradient.any() for gradient in dense[4:])
+    assert not any(gradient.any() for gradient in sparse[4:])
+    # What the caller's threads compute afterwards still has them.
+    assert bool((torch.full((1 << 20,), 1e-40) * 0.5).all())
+
+
 def test_padding_may_hold_anything_and_reaches_nothing():
     values, gradients = random_case(8, 7, 4, 5, 33)
     lengths = torch.tensor([7, 1, 4, 2])

@@ -99,6 +99,7 @@ class Backward {
         y0(static_cast<const T*>(layer.y0)), kept(layer) {}
 
   void run() {
+    const FlushTiny flush;
     prepare();
     team.wait();
     for (int64_t stop = layer.steps; stop > 0; stop -= space.block) {
