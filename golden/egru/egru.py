@@ -1,6 +1,8 @@
 """The EGRU module: a stack of event-based GRU layers in the style of torch.nn.GRU."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor, nn
 
 from egru.errors import EgretError
 from egru.functional import LayerParameters, egru_layer
+from egru.kernels.sparse import Ordered
 from egru.options import Options, check_kernel
 
 THRESHOLD_MIN = 2.0**-8  #: one step of an 8-bit event payload: a fired event is never zero
@@ -112,6 +115,7 @@ class EGRU(nn.Module):
             raise EgretError(f"input_std must be a finite number of at least 0, not {input_std!r}")
         self.input_std = input_std
         self.kernel = check_kernel(kernel)
+        self._frozen: list[Ordered] | None = None  # of each layer, while weights are frozen
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(f"dtype must be a floating point type, not {dtype}")
         units = self.hidden_size
@@ -157,6 +161,24 @@ class EGRU(nn.Module):
             # .data: the values saved for a backward pass still pending are in range, hence unchanged.
             self.layer_parameters(k).theta.data.clamp_(THRESHOLD_MIN, THRESHOLD_MAX)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Promise that the weights stay as they are within a with block: for inference in many short calls.
+
+        The event-driven kernels put weights in another order before the first step. In the block they do so
+        once, not at every call, and kernel="auto" is sparse for single steps, too. Results are the same.
+        Thresholds and biases may change. A weight that was changed makes the next call raise EgretError;
+        a change through `.data` cannot be seen, and is not heeded.
+        """
+        if self._frozen is not None:  # within another such block
+            yield
+            return
+        self._frozen = [Ordered() for _ in range(self.num_layers)]
+        try:
+            yield
+        finally:
+            self._frozen = None
+
     def forward(
         self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State]:
@@ -191,6 +213,7 @@ class EGRU(nn.Module):
             out = egru_layer(
                 values, c0[k], y0[k], self.layer_parameters(k), self.options,
                 lengths=lengths, kernel=kernel, spikes=spikes,
+                ordered=self._frozen[k] if self._frozen else None,
             )  # fmt: skip
             values = out.y
             outputs.append(out)

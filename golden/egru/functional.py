@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from egru.backward import Gradients, Saved, backward_through_time, length_mask, surrogate
 from egru.errors import EgretError
 from egru.kernels.choice import is_sparse
-from egru.kernels.sparse import sparse_layer
+from egru.kernels.sparse import Ordered, sparse_layer
 from egru.options import Options
 
 __all__ = [
@@ -170,13 +170,15 @@ def egru_layer(
     kernel: str = "dense",
     spikes: bool = True,
     held: Held = None,
+    ordered: Ordered | None = None,
 ) -> LayerOutput:
     """One layer over T steps: x is T x B x I, the initial state c0, y0 is B x H each.
 
     With `lengths` (B integers, 1..T) sequence b has only its first lengths[b] steps: beyond them y and o are
     zero, and the state returned is the one after its last step. Shapes are not checked here.
     `kernel` is "dense", "sparse" or "auto"; another `fire` than the default is always computed densely.
-    Without `spikes` o is not asked for, and may be an empty tensor.
+    Without `spikes` o is not asked for, and may be an empty tensor. `ordered` is what calls with the same
+    weights share, see `egru.kernels.sparse.Ordered`.
 
     `held` is zoneout, always computed densely: booleans T x B x H, true where a unit's update gate z is put
     to 1, so that it keeps its state (c~ = c[t-1]) in that step; or the probability of that, for evaluation,
@@ -189,7 +191,9 @@ def egru_layer(
         with torch.no_grad():
             return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire, held))
     plain = held is None and not options.zoneout and fire is heaviside
-    if plain and is_sparse(kernel, x, parameters.theta.shape[0]):
-        return LayerOutput(*sparse_layer(x, c0, y0, parameters, options, lengths=lengths, spikes=spikes))
+    if plain and is_sparse(kernel, x, parameters.theta.shape[0], ordered is not None):
+        return LayerOutput(
+            *sparse_layer(x, c0, y0, parameters, options, lengths=lengths, spikes=spikes, ordered=ordered)
+        )
     # Where a unit is held z is 1, and so z (1 - z), the derivative that the backward pass forms of it, is 0.
     return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire, held))

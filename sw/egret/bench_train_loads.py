@@ -12,7 +12,7 @@ from torch.nn import functional
 from egru import EGRU
 from egru.functional import LayerParameters, egru_layer
 from egru.image import NetworkImage
-from egru.kernels.sparse import sparse_layer
+from egru.kernels.sparse import Ordered, sparse_layer
 
 Layer = Callable[[Tensor], Tensor]  #: x (T x B x I) to y (T x B x H)
 
@@ -62,8 +62,10 @@ def trained_layer(image: NetworkImage) -> EGRU:
     return module
 
 
-def kernel(module: EGRU, skip: int, lengths: Tensor | None = None) -> Layer:
-    """Return the event-driven kernel of a layer; `skip` as in `egru.kernels.sparse.sparse_layer`."""
+def kernel(
+    module: EGRU, skip: int, lengths: Tensor | None = None, *, ordered: Ordered | None = None
+) -> Layer:
+    """Return the event-driven kernel of a layer; `skip` and `ordered` as in `egru.kernels.sparse`."""
 
     def run(x: Tensor) -> Tensor:
         zero = x.new_zeros(x.shape[1], module.hidden_size)
@@ -76,6 +78,7 @@ def kernel(module: EGRU, skip: int, lengths: Tensor | None = None) -> Layer:
             lengths=lengths,
             spikes=False,
             skip=skip,
+            ordered=ordered,
         )[0]
 
     return run

@@ -306,6 +306,70 @@ def no_compiler(monkeypatch, tmp_path):
     choice._available.cache_clear()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [{}, {"reset": "before", "state_reset": "output"}])
+def test_frozen_weights_give_the_same_bits_in_windows_of_any_length_and_the_same_gradients(dtype, options):
+    torch.manual_seed(7)
+    module = EGRU(5, 70, 2, kernel="sparse", dtype=dtype, **options)
+    x = torch.randn(9, 3, 5, dtype=dtype)
+
+    def run():
+        state, events = None, []
+        for window in (x[:4], x[4:5], x[5:]):
+            y, state = module(window, state)
+            events.append(y)
+        loss = torch.cat(events).square().sum() + state[0].sum()
+        return [*events, *state, *torch.autograd.grad(loss, list(module.parameters()))]
+
+    expected = run()
+    with module.frozen(), module.frozen():
+        found, again = run(), run()
+    assert all(
+        torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(expected, found, again, strict=True)
+    )
+    assert expected[0].any()
+
+
+def test_frozen_weights_are_put_in_order_once_and_are_those_of_their_own_block():
+    module = stack("sparse", theta_mean=0.01)
+    x = 4 * torch.randn(6, 2, 12, dtype=torch.float64)
+    with torch.no_grad(), module.frozen():
+        before = module(x)[0]
+        assert before.any()
+        # What PyTorch does not count is not seen: the weights were put in order before.
+        module.weight_hh_l0.data.mul_(2.0)
+        module.weight_ih_l0.data.mul_(2.0)
+        assert torch.equal(module(x)[0], before)
+    with torch.no_grad(), module.frozen():
+        after = module(x)[0]
+        assert torch.equal(after, module(x)[0])
+    with torch.no_grad():
+        assert torch.equal(after, module(x)[0]) and not torch.equal(after, before)
+
+
+def test_frozen_weights_that_are_changed_are_refused_and_thresholds_may_change():
+    module = stack("sparse", theta_mean=0.01)
+    x = 4 * torch.randn(6, 2, 12, dtype=torch.float64)
+    with torch.no_grad():
+        with module.frozen():
+            before = module(x)[0]
+            module.theta_l1.fill_(1.0)
+            module.bias_hh_l0.zero_()
+            assert not torch.equal(module(x)[0], before)
+            module.weight_hh_l1.mul_(2.0)
+            with pytest.raises(EgretError, match="frozen, and have changed"):
+                module(x)
+        module(x)
+
+
+def test_a_module_made_in_inference_mode_can_be_frozen():
+    with torch.inference_mode():
+        module = EGRU(4, 40, kernel="sparse")
+        x = torch.randn(3, 2, 4)
+        with module.frozen():
+            assert torch.equal(module(x)[0], module(x)[0])
+
+
 def test_without_a_compiler_auto_is_dense_with_one_notice(no_compiler):
     x = torch.zeros(choice.AUTO_ROWS, 2, 3)
     with pytest.warns(UserWarning, match="dense operations are used instead.*apt-get install"):
@@ -340,6 +404,12 @@ def test_auto_is_sparse_for_large_layers_on_the_cpu_alone():
     assert not choice.is_sparse("auto", large.half(), choice.AUTO_UNITS)
     assert not choice.is_sparse("auto", large.to("meta"), choice.AUTO_UNITS)
     assert not choice.is_sparse("dense", large, choice.AUTO_UNITS)
+
+
+def test_auto_is_sparse_for_single_steps_where_weights_are_frozen():
+    x = torch.randn(1, 1, 4)
+    assert not choice.is_sparse("auto", x, 64)
+    assert choice.is_sparse("auto", x, 64, frozen=True) and not choice.is_sparse("auto", x, 31, frozen=True)
 
 
 def test_sparse_refuses_what_it_cannot_run_and_says_so():

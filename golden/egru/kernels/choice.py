@@ -17,12 +17,13 @@ AUTO_UNITS = 32  #: "auto" is sparse from this many units: fewer do not fill the
 AUTO_ROWS = 8  #: and from this many steps x sequences: before the first, the weights are put in another order
 
 
-def is_sparse(kernel: str, x: Tensor, units: int) -> bool:
+def is_sparse(kernel: str, x: Tensor, units: int, frozen: bool = False) -> bool:
     """Tell whether a layer of `units` units runs x (T x B x I) event by event.
 
-    "auto" depends on sizes, dtype, device and whether there is a compiler, never on values or on what ran
-    before: the same program takes the same path, and gives the same bits, each time. The kernels
-    look at activity themselves, and use dense products where most units fire.
+    "auto" depends on sizes, dtype, device, whether weights are frozen (put in order once, for many calls) and
+    whether there is a compiler, never on values or on what ran before: the same program takes the same
+    path, and gives the same bits, each time. The kernels look at activity themselves, and use dense products
+    where most units fire.
 
     Raises EgretError where "sparse" cannot be had, saying what to do.
     """
@@ -37,7 +38,7 @@ def is_sparse(kernel: str, x: Tensor, units: int) -> bool:
             )
         library()
         return True
-    large = units >= AUTO_UNITS and x.shape[0] * x.shape[1] >= AUTO_ROWS
+    large = units >= AUTO_UNITS and (frozen or x.shape[0] * x.shape[1] >= AUTO_ROWS)
     return supported and large and _available()
 
 

@@ -12,7 +12,7 @@ namespace egru {
 template <class T>
 struct ForwardSpace {
   static constexpr int P = panel<T>;
-  T *input, *bias, *theta, *c, *sums, *gates;
+  T *bias, *theta, *c, *sums, *gates;
   int32_t *index[2], *count[2], *x_index, *x_count, *fired;
   T *value[2], *gated, *x_value;
   int32_t *all_index, *all_begin;  // of each thread: the events of all threads, sequence after sequence
@@ -28,7 +28,6 @@ struct ForwardSpace {
     panels = panels_of<T>(layer.units);
     block = batch >= 8 ? 1 : int(16 / batch);
     list = int64_t(panels) * P;
-    input = arena.take<T>(int64_t(panels) * layer.inputs * 3 * P);
     bias = arena.take<T>(int64_t(panels) * 4 * P);
     theta = arena.take<T>(int64_t(panels) * P);
     c = arena.take<T>(panels * batch * P);
@@ -103,6 +102,7 @@ class Forward {
   bool listed() const { return layer.skip != never || !layer.after; }
   int lanes(int p) const { return int(units - int64_t(p) * P < P ? units - int64_t(p) * P : P); }
   T* packed(int p) const { return static_cast<T*>(layer.packed) + p * units * 3 * P; }
+  T* packed_inputs(int p) const { return static_cast<T*>(layer.packed_inputs) + p * inputs * 3 * P; }
   const T* y_before(int64_t t) const { return t ? y + (t - 1) * batch * units : y0; }
 
   void prepare() {
@@ -111,8 +111,10 @@ class Forward {
     int32_t* count = space.count[1] + me * batch;
     for (int64_t b = 0; b < batch; b++) count[b] = 0;
     for (int p = first; p < last; p++) {
-      pack_rows(static_cast<const T*>(layer.weight_hh), units, units, p, packed(p));
-      pack_rows(static_cast<const T*>(layer.weight_ih), units, inputs, p, space.input + p * inputs * 3 * P);
+      if (!layer.ordered) {
+        pack_rows(static_cast<const T*>(layer.weight_hh), units, units, p, packed(p));
+        pack_rows(static_cast<const T*>(layer.weight_ih), units, inputs, p, packed_inputs(p));
+      }
       for (int u = 0; u < P; u++) {
         const int64_t unit = int64_t(p) * P + u;
         const bool real = unit < units;
@@ -160,7 +162,7 @@ class Forward {
 
   // Biases and input products of a panel, from step t on: rows x (z, r, a_g, room for q).
   void add_inputs(int64_t t, int p, T* sums) {
-    const T *weight = space.input + p * inputs * 3 * P, *bias = space.bias + p * 4 * P;
+    const T *weight = packed_inputs(p), *bias = space.bias + p * 4 * P;
     const int64_t rows = rows_from(t);
     if (layer.sparse_input) {
       for (int64_t n = 0; n < rows; n++) {

@@ -13,11 +13,13 @@ struct Layer {
   int64_t after, threshold_reset;  // reset="after", state_reset="threshold"
   int64_t skip;                    // see Skip
   int64_t sparse_input;            // add rows of the input weights for inputs that are not zero
+  int64_t ordered;                 // the packed weights are there already
   double gamma, eps;
   // Rows, one after another. Masks and lists are made inside.
   const void *x, *c0, *y0, *weight_ih, *weight_hh, *bias_ih, *bias_hh, *theta;
   const int64_t* lengths;  // or null
-  void *workspace, *packed, *kept;  // kept may be null: nothing is kept for a backward pass
+  // Weights in the kernels' order, recurrent and of inputs; kept may be null: nothing is kept for a backward pass.
+  void *workspace, *packed, *packed_inputs, *kept;
   void *y, *o, *c_last, *y_last;    // o may be null
   // Backward; the gradients on outputs may be null, their strides are of step and sequence.
   const void *grad_y, *grad_o, *grad_c_last, *grad_y_last;

@@ -23,10 +23,11 @@ COMPILERS = ("g++", "c++", "clang++")  # tried in this order, unless CXX names o
 
 _INTEGERS = (
     "steps", "batch", "inputs", "units", "threads", "after", "threshold_reset", "skip", "sparse_input",
+    "ordered",
 )  # fmt: skip
 _POINTERS = (
     "x", "c0", "y0", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "theta", "lengths",
-    "workspace", "packed", "kept", "y", "o", "c_last", "y_last",
+    "workspace", "packed", "packed_inputs", "kept", "y", "o", "c_last", "y_last",
     "grad_y", "grad_o", "grad_c_last", "grad_y_last",
 )  # fmt: skip
 _STRIDES = ("grad_y_step", "grad_y_sequence", "grad_o_step", "grad_o_sequence")

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from egru.backward import length_mask
+from egru.errors import EgretError
 from egru.kernels import pool
 from egru.kernels.library import Layer, library
 from egru.options import Options
@@ -22,18 +23,45 @@ NEVER, ALWAYS, ADAPTIVE = 0, 1, 2  #: when silent units are skipped; see layer.h
 THREAD_WORK = 1 << 17  #: multiplications of a step from which a second thread is worth its waiting
 
 
+class Ordered:
+    """Weights of a layer as the kernels read them: put in order by a first call, used by all others."""
+
+    def __init__(self) -> None:
+        self.recurrent: Tensor | None = None
+        self.inputs: Tensor | None = None
+        self._made_of: tuple[tuple[int, int], ...] | None = None
+
+    def is_ready(self, *weights: Tensor) -> bool:
+        """Tell whether they have been made; EgretError if of other weights, as far as PyTorch knows."""
+        if self._made_of is not None and self._made_of != _identity(weights):
+            raise EgretError(
+                "weights must stay as they are while they are frozen, and have changed: "
+                "change them outside of the with block of frozen()"
+            )
+        return self._made_of is not None
+
+    def made_of(self, *weights: Tensor) -> None:
+        """Note which weights they were made of."""
+        self._made_of = _identity(weights)
+
+
+def _identity(weights: tuple[Tensor, ...]) -> tuple[tuple[int, int], ...]:
+    return tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
+
+
 def sparse_layer(
     x: Tensor, c0: Tensor, y0: Tensor, parameters: tuple[Tensor, ...], options: Options,
-    *, lengths: Tensor | None, spikes: bool = True, skip: int = ADAPTIVE,
+    *, lengths: Tensor | None, spikes: bool = True, skip: int = ADAPTIVE, ordered: Ordered | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     """Run one layer; arguments and results are those of `egru.functional.egru_layer`.
 
     Without `spikes` o is empty. `skip` says when silent units are skipped: ADAPTIVE where that is faster;
     NEVER (in reset="after") or ALWAYS, with the same code, are for measuring what it is worth.
+    With `ordered`, the same at every call, the weights are put in order by the first call alone.
     """
     inputs = (x, c0, y0, *parameters)
     keep = torch.is_grad_enabled() and any(value.requires_grad for value in inputs)
-    return _Layer.apply(*inputs, lengths, options, keep, spikes, skip)
+    return _Layer.apply(*inputs, lengths, options, keep, spikes, skip, ordered or Ordered())
 
 
 class _Layer(torch.autograd.Function):
@@ -46,8 +74,10 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, x, c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta, lengths, options, keep, spikes, skip
-    ):
+        ctx, x, c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta, lengths, options, keep, spikes, skip,
+        ordered,
+    ):  # fmt: skip
+        ready, weights = ordered.is_ready(weight_ih, weight_hh), (weight_ih, weight_hh)
         if lengths is not None:
             # Padding may be anything, NaN included; it must not reach a gradient as 0 * NaN.
             x = x.masked_fill(~length_mask(lengths, x.shape[0]).unsqueeze(2), 0.0)
@@ -62,17 +92,23 @@ class _Layer(torch.autograd.Function):
         layer = _layer(x, units, options, skip)
         layer.sparse_input = int(torch.count_nonzero(x)) < INPUT_DENSITY * x.numel()
         fields = 5 if options.reset == "after" else 4
-        packed = pool.empty(panels * units * 3 * width, dtype=dtype)
+        layer.ordered = ready
+        if not ready:
+            ordered.recurrent = pool.empty(panels * units * 3 * width, dtype=dtype)
+            ordered.inputs = pool.empty(panels * x.shape[2] * 3 * width, dtype=dtype)
+        packed = ordered.recurrent
         kept = pool.empty(steps * batch * panels * fields * width, dtype=dtype) if keep else None
         y = pool.empty(steps, batch, units, dtype=dtype)
         o = pool.empty(steps, batch, units, dtype=dtype) if spikes else x.new_empty(0)
         c_last, y_last = x.new_empty(2, batch, units).unbind()
         _point(
             layer, x=x, c0=c0, y0=y0, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih,
-            bias_hh=bias_hh, theta=theta, lengths=lengths, packed=packed, kept=kept, y=y,
-            o=o if spikes else None, c_last=c_last, y_last=y_last,
+            bias_hh=bias_hh, theta=theta, lengths=lengths, packed=packed,
+            packed_inputs=ordered.inputs, kept=kept, y=y, o=o if spikes else None,
+            c_last=c_last, y_last=y_last,
         )  # fmt: skip
         _call("egru_forward", layer, size, backward=False)
+        ordered.made_of(*weights)
         if keep:
             ctx.save_for_backward(x, c0, y0, weight_ih, weight_hh, theta, lengths, packed, kept)
             ctx.options, ctx.skip, ctx.sparse_input = options, skip, layer.sparse_input
@@ -103,7 +139,7 @@ class _Layer(torch.autograd.Function):
         _call("egru_backward", layer, x.dtype.itemsize, backward=True)
         return (
             grad_x, grad_c0, grad_y0, grad_ih, grad_hh, grad_bias_ih, grad_bias_hh, grad_theta,
-            None, None, None, None, None,
+            None, None, None, None, None, None,
         )  # fmt: skip
 
 
