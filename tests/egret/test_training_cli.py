@@ -31,6 +31,10 @@ def test_train_then_quantize_then_evaluate(as_digits, tmp_path, capsys, monkeypa
     assert main(["quantize", "small.safetensors", "--bits", "6", "--epochs", "1"]) == 0
     shown = capsys.readouterr()
     assert "6 bits, fine-tuned" in shown.out
+    assert main(["quantize", "small.safetensors", "--epochs", "0", "-o", "plain.egret"]) == 0
+    shown = capsys.readouterr()
+    assert "8 bits, as quantised" in shown.out and "fine-tuned" not in shown.out
+    os.remove("plain.egret")
     image = load_image("small.egret")
     command = "egret train digits --seed 3 && egret quantize small.safetensors --bits 6 --epochs 1"
     assert image.info["command"] == command

@@ -65,11 +65,10 @@ def quantize(
     table = Table(title=f"{loaded.task}: test part, {done.test.count} sequences")
     for heading in ("network", "accuracy", "activity"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
-    for name, seen in (
-        ("float", done.float_test),
-        (f"{label}, as quantised", done.post_training_test),
-        (f"{label}, fine-tuned", done.test),
-    ):
+    rows = [("float", done.float_test), (f"{label}, as quantised", done.post_training_test)]
+    if recipe.qat_epochs:
+        rows.append((f"{label}, fine-tuned", done.test))
+    for name, seen in rows:
         table.add_row(name, f"{seen.accuracy:.2%}", " ".join(f"{a:.2%}" for a in seen.activity))
     console = Console()
     console.print(table)

@@ -40,11 +40,10 @@ def quantize_text(loaded: Checkpoint, path: Path, *, widths: Widths, recipe: Rec
     table = Table(title=f"{loaded.task}: test part, {done.test.tokens} tokens")
     for heading in ("network", "test", "activity"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
-    for row, seen in (
-        ("float", done.float_test),
-        (f"{label}, as quantised", done.post_training_test),
-        (f"{label}, fine-tuned", done.test),
-    ):
+    rows = [("float", done.float_test), (f"{label}, as quantised", done.post_training_test)]
+    if recipe.qat_epochs:
+        rows.append((f"{label}, fine-tuned", done.test))
+    for row, seen in rows:
         table.add_row(row, shown(seen, text.unit), " ".join(f"{a:.2%}" for a in seen.activity))
     Console().print(table)
     Console().print(f"wrote {path}", highlight=False, soft_wrap=True)
