@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from .selection import Measure
 from .team import ALONE, Team
@@ -48,23 +47,25 @@ class Objective(ABC):
         """Return value and activity (None without events) on the validation part, in evaluation mode."""
 
 
-def whole_loss(step: Step, pressure: float, target: float, team: Team = ALONE) -> Tensor:
+def whole_loss(
+    step: Step, pressure: float, target: float, team: Team = ALONE, *, lift: float = 0.0, floor: float = 0.0
+) -> Tensor:
     """Return the loss with activity pressure, ``pressure * max(0, activity - target)``.
 
+    To it comes ``lift * max(0, floor - activity)``: below a floor, silence is pressed upon.
     In a team the mean of all processes' losses, and of their gradients, is that of the whole batch.
     """
     loss = step.loss if team.size == 1 else step.loss * step.weight
-    if not (step.spikes and pressure):
+    if not (step.spikes and (pressure or lift)):
         return loss
-    activity = mean_activity(step.spikes, step.lengths)
-    if team.size == 1:
-        return loss + pressure * functional.relu(activity - target)
-    # An activity counts by its steps; whether there is any pressure, that of the whole batch decides.
-    counted = step.lengths.sum() if step.weight else step.lengths.sum() * 0
-    steps = team.total(counted)
-    activity = activity * counted * team.size / steps
-    above = team.total(activity) / team.size > target
-    return loss + pressure * above * (activity - target)
+    activity = whole = mean_activity(step.spikes, step.lengths)
+    if team.size > 1:
+        # An activity counts by its steps; whether there is any pressure, that of the whole batch decides.
+        counted = step.lengths.sum() if step.weight else step.lengths.sum() * 0
+        activity = activity * counted * team.size / team.total(counted)
+        whole = team.total(activity) / team.size
+    above = pressure * (whole > target) * (activity - target)
+    return loss + above + lift * (whole < floor) * (floor - activity)
 
 
 def mean_activity(spikes: list[Tensor], lengths: Tensor) -> Tensor:

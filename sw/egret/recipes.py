@@ -60,6 +60,7 @@ class Recipe:
     input_std: float = 0.0  # deviation of the first layer's input weights at first; 0 for Xavier's
     learn_scales: bool = False  # whether fine-tuning moves the weights' fractions, too
     threshold_rate: float = 1.0  # of thresholds, as a share of the learning rate; see `egret.optimiser`
+    activity_floor: float = 0.0  # below it the pressure pulls the activity up, from the first step on
 
     def __post_init__(self) -> None:
         for name in ("units", "layers", "epochs", "batch_size", "window", "threads"):
@@ -86,6 +87,7 @@ class Recipe:
             "label_smoothing",
             "activity_target",
             "activity_limit",
+            "activity_floor",
             "ramp_start",
             "ramp_end",
         ):
@@ -101,6 +103,11 @@ class Recipe:
         check_kernel(self.kernel)
         if self.readout not in READOUTS:
             raise EgretError(f"readout must be one of {', '.join(READOUTS)}, not {self.readout!r}")
+        if self.activity_floor > self.activity_target:
+            raise EgretError(
+                f"activity_floor must be at most activity_target, {self.activity_target}, "
+                f"not {self.activity_floor}"
+            )
         if self.ramp_end < self.ramp_start:
             raise EgretError(f"ramp_end must be at least ramp_start, {self.ramp_start}, not {self.ramp_end}")
 
@@ -174,7 +181,7 @@ RECIPES = {
         learning_rate=1e-2,
         noise=0.0,
         label_smoothing=0.0,
-        activity_target=0.17,
+        activity_target=0.198,
         activity_limit=0.20,
         qat_epochs=1,
         qat_learning_rate=3e-4,
@@ -182,6 +189,7 @@ RECIPES = {
         readout="every",
         window=50,
         input_std=1.0,
+        activity_floor=0.196,
     ),
 }
 # MNIST by pixels: tuned on pixels in their order, and taken over for shuffled ones.

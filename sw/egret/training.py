@@ -3,7 +3,8 @@
 The loss is the objective's plus an activity pressure, ``pressure * max(0, activity - target)``. The
 activity is the share of units that fire, taken from the spikes, which have a surrogate gradient; so the
 pressure really trains. It is ramped in: a network pressed from the first step settles where it is quiet
-and wrong. The epoch to keep is chosen on the validation part alone.
+and wrong. With an ``activity_floor`` there is a pressure against silence from the first step on,
+``pressure * max(0, floor - activity)``. The epoch to keep is chosen on the validation part alone.
 """
 
 from __future__ import annotations
@@ -141,7 +142,10 @@ def _one_epoch(
         set_rate(run.optimizer, learning_rate_at(phase.learning_rate, progress, recipe.warmup))
         done = objective.step(called, batch)
         pressure = pressure_at(phase, progress, recipe.pressure)
-        loss = whole_loss(done, pressure, recipe.activity_target, team)
+        lift = recipe.pressure if recipe.activity_floor else 0.0
+        loss = whole_loss(
+            done, pressure, recipe.activity_target, team, lift=lift, floor=recipe.activity_floor
+        )
         run.optimizer.zero_grad()
         team.backward(loss)
         clip(run.network, recipe)

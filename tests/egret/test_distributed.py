@@ -37,10 +37,11 @@ def by_rank(tmp_path_factory) -> list[dict[str, torch.Tensor]]:
     return [load_file(directory / f"{rank}.safetensors") for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("kind", ["labelled", "text"])
+@pytest.mark.parametrize("kind", ["labelled", "silent", "text"])
 def test_the_gradients_are_those_of_one_process_with_the_whole_batch(by_rank, kind):
     task, recipe = {
         "labelled": (two_processes.sequences(), two_processes.LABELLED),
+        "silent": (two_processes.sequences(), two_processes.SILENT),
         "text": (two_processes.small_text("word", 4), two_processes.TEXT),
     }[kind]
     expected = two_processes.gradients(ALONE, task, recipe, 3)

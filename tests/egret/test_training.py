@@ -98,6 +98,27 @@ def test_pressure_trains_a_quiet_network_that_still_knows_its_classes(small_task
     assert activity[10.0] < 0.6 * activity[0.0]
 
 
+@pytest.mark.parametrize(
+    ("fired", "expected", "slope"),
+    [(3, 1.0 + 10 * (0.75 - 0.5), 10 / 4), (2, 1.0, 0.0), (1, 1.0, 0.0), (0, 1.0 + 4 * 0.25, -4 / 4)],
+)
+def test_pressure_is_on_activity_above_the_target_and_below_the_floor_alone(fired, expected, slope):
+    spikes = torch.tensor([1.0] * fired + [0.0] * (4 - fired)).view(2, 1, 2).requires_grad_()
+    step = objective.Step(torch.tensor(1.0), [spikes], torch.tensor([2]))
+    loss = objective.whole_loss(step, 10.0, 0.5, lift=4.0, floor=0.25)
+    loss.backward()
+    assert loss.item() == expected and (spikes.grad == slope).all()
+
+
+def test_a_floor_lifts_the_activity_from_the_first_step_on(small_task, small_recipe):
+    recipe = small_recipe.but(epochs=6, activity_target=1.0, activity_limit=1.0, ramp_start=1.0, ramp_end=1.0)
+    activity = {}
+    for floor in (0.0, 0.9):
+        network = training.train(small_task, recipe.but(activity_floor=floor), seed=1).network()
+        activity[floor] = evaluate_module(network, small_task.validation).mean_activity
+    assert activity[0.0] < 0.8 and activity[0.9] > 0.85
+
+
 def test_thresholds_stay_where_the_hardware_can_hold_them(small_task, small_recipe):
     weights = training.train(small_task, small_recipe.but(learning_rate=0.5, epochs=2), seed=0).weights
     theta = weights["egru.theta_l0"]
@@ -311,6 +332,8 @@ def test_every_task_has_a_recipe():
         ({"sizes": (8, 0)}, "sizes must be integers of at least 1"),
         ({"zoneout": 1.0}, "zoneout must be at least 0 and below 1, not 1.0"),
         ({"activity_target": 1.5}, r"activity_target must lie in 0\.\.1"),
+        ({"activity_floor": -0.1}, "activity_floor must lie in 0..1"),
+        ({"activity_floor": 0.1}, "activity_floor must be at most activity_target, 0.05, not 0.1"),
         ({"ramp_start": 0.9, "ramp_end": 0.5}, "ramp_end must be at least ramp_start"),
     ],
 )

@@ -24,6 +24,7 @@ TEXT = Recipe(
     units=8, sizes=(8, 6), embedding=6, tied=True, epochs=3, batch_size=10, window=25, readout="every",
     activity_target=0.01, activity_limit=1.0,
 )  # fmt: skip
+SILENT = LABELLED.but(activity_target=1.0, activity_floor=0.9)
 DROPPED = TEXT.but(dropconnect=0.2, zoneout=0.1)
 
 
@@ -45,7 +46,11 @@ def gradients(team: Team, task, recipe: Recipe, steps: int) -> dict[str, torch.T
     batches = objective.epoch(np.random.default_rng(0))
     for number, batch in zip(range(steps), batches, strict=False):
         network.zero_grad()
-        loss = whole_loss(objective.step(called, batch), 10.0, recipe.activity_target, team)
+        lift = 10.0 if recipe.activity_floor else 0.0
+        loss = whole_loss(
+            objective.step(called, batch), 10.0, recipe.activity_target, team,
+            lift=lift, floor=recipe.activity_floor,
+        )  # fmt: skip
         team.backward(loss)
         found |= {f"{number}/{n}": p.grad.clone() for n, p in network.named_parameters()}
         found[f"{number}/loss"] = team.total(loss.detach()) / team.size
@@ -77,6 +82,7 @@ def main(directory: Path) -> None:
     torch.set_num_threads(1)
     team = team_of_this()
     made = {f"labelled/{k}": v for k, v in gradients(team, sequences(), LABELLED, 3).items()}
+    made |= {f"silent/{k}": v for k, v in gradients(team, sequences(), SILENT, 3).items()}
     made |= {f"text/{k}": v for k, v in gradients(team, small_text("word", 4), TEXT, 3).items()}
     made |= {f"run/{k}": v for k, v in interrupted(team, directory / "state").items()}
     trained = training.train(sequences(), LABELLED, seed=0, team=team)
