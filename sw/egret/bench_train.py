@@ -120,7 +120,7 @@ class TrainBench:
         self,
         *,
         sizes: Sizes = Sizes(),
-        rounds: int = 15,
+        rounds: int = 31,
         threads: int = 2,
         cpu_time: bool = False,
         say: Callable[[str], None],

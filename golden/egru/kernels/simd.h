@@ -88,6 +88,16 @@ template <class T>
 inline V<T> splat(T value) {
   return value - V<T>{};  // not +, which would turn -0 into 0
 }
+// A vector that is loaded once, where a compiler would rather load it again for each use.
+template <class T>
+inline V<T> in_register(V<T> v) {
+#if defined(__x86_64__)
+  asm("" : "+x"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#endif
+  return v;
+}
 template <class T>
 inline V<T> select(Mask<T> mask, V<T> yes, V<T> no) {
   return mask ? yes : no;

@@ -9,16 +9,33 @@ namespace egru {
 template <class T, int M, int NA, int NB>
 inline void multiply(V<T> (&acc)[M][NA + NB], long count, const T* a, long a_row, long a_step, const T* b,
                      long b_step, const T* c, long c_step) {
+  constexpr int N = NA + NB;
   for (long k = 0; k < count; k++) {
-    V<T> factor[M];
+    const auto row = [&](int v) __attribute__((always_inline)) {
+      return v < NA ? load<T>(b + k * b_step + v * width<T>) : load<T>(c + k * c_step + (v - NA) * width<T>);
+    };
+    const auto factor = [&](int m) __attribute__((always_inline)) { return splat<T>(a[m * a_row + k * a_step]); };
+    // The fewer of the two stay in registers beside the sums; of the others there is one at a time.
+    if constexpr (N < M) {
+      V<T> rows[N];
 #pragma GCC unroll 8
-    for (int m = 0; m < M; m++) factor[m] = splat<T>(a[m * a_row + k * a_step]);
+      for (int v = 0; v < N; v++) rows[v] = row(v);
 #pragma GCC unroll 8
-    for (int v = 0; v < NA + NB; v++) {
-      const V<T> row = v < NA ? load<T>(b + k * b_step + v * width<T>)
-                              : load<T>(c + k * c_step + (v - NA) * width<T>);
+      for (int m = 0; m < M; m++) {
+        const V<T> one = factor(m);
 #pragma GCC unroll 8
-      for (int m = 0; m < M; m++) acc[m][v] += factor[m] * row;
+        for (int v = 0; v < N; v++) acc[m][v] += one * rows[v];
+      }
+    } else {
+      V<T> factors[M];
+#pragma GCC unroll 8
+      for (int m = 0; m < M; m++) factors[m] = factor(m);
+#pragma GCC unroll 8
+      for (int v = 0; v < N; v++) {
+        const V<T> one = in_register<T>(row(v));
+#pragma GCC unroll 8
+        for (int m = 0; m < M; m++) acc[m][v] += factors[m] * one;
+      }
     }
   }
 }

@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 def bench_train(
-    rounds: Annotated[int, typer.Option(min=3, help="Rounds; every contender runs once in each.")] = 15,
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds; every contender runs once in each.")] = 31,
     threads: Annotated[int, typer.Option(min=1, help="Threads of all contenders.")] = 2,
     units: Annotated[int, typer.Option(min=1, help="Units of the layer.")] = 512,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a window.")] = 100,
