@@ -163,7 +163,21 @@ inline void for_bits(uint32_t bits, Body&& body) {
   for (; bits; bits &= bits - 1) body(__builtin_ctz(bits));
 }
 
-// Put the lanes that are set in `bits`, and their numbers from `first` on, side by side; returns how many.
+#if defined(__AVX2__) && !defined(__AVX512VL__)
+// For every 8 bits, the numbers of those that are set, from the lowest, a byte each.
+struct LaneOrders {
+  uint64_t of[256];
+  constexpr LaneOrders() : of{} {
+    for (int bits = 0; bits < 256; bits++)
+      for (int lane = 0, place = 0; lane < 8; lane++)
+        if (bits >> lane & 1) of[bits] |= uint64_t(lane) << (8 * place++);
+  }
+};
+inline constexpr LaneOrders lane_orders;
+#endif
+
+// Put the lanes that are set in `bits`, and their numbers from `first` on, side by side; returns how many. There is
+// room for a whole vector, and what lies behind the last one may be overwritten.
 template <class T>
 inline int compress(uint32_t bits, V<T> values, int32_t first, int32_t* index, T* value) {
 #if defined(__AVX512F__) && defined(__AVX512VL__)
@@ -178,6 +192,14 @@ inline int compress(uint32_t bits, V<T> values, int32_t first, int32_t* index, T
   }
   return __builtin_popcount(bits);
 #else
+#if defined(__AVX2__)
+  if constexpr (sizeof(T) == 4) {
+    const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(lane_orders.of[bits])));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(index), _mm256_add_epi32(order, _mm256_set1_epi32(first)));
+    _mm256_storeu_ps(value, _mm256_permutevar8x32_ps((__m256)values, order));
+    return __builtin_popcount(bits);
+  }
+#endif
   int count = 0;
   for_bits(bits, [&](int lane) {
     index[count] = first + lane;
