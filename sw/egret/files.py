@@ -28,6 +28,23 @@ def write_whole(path: Path, data: bytes) -> None:
         raise EgretError(f"output {path} must be writable: {error}") from error
 
 
+def header_of(path: Path) -> dict[str, Any]:
+    """Return the header that Egret puts into its files, whose ``format`` tells images and checkpoints apart.
+
+    Raises EgretError for a missing file and one that is not safetensors; of a foreign one it is empty.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise EgretError(f"network {path} must be an existing file")
+    try:
+        with safe_open(path, "np") as file:
+            header = json.loads((file.metadata() or {}).get("egret", "null"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise EgretError(f"network {path} must be a file of Egret: {error}") from error
+    return header if isinstance(header, dict) else {}
+
+
 def as_json(figures: Any, indent: int = 2) -> bytes:
     """Return figures as the bytes of a JSON file."""
     return (json.dumps(figures, indent=indent) + "\n").encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import add
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
 from egru import Network, NetworkImage, load_image
 from egru.errors import EgretError
@@ -20,6 +18,7 @@ from egru.statistics import LayerStatistics, Work, measure, measure_image
 
 from .checkpoint import FORMAT as CHECKPOINT_FORMAT
 from .evaluation import check_normalisation
+from .files import header_of
 from .interop.network_file import load_network
 from .language import COLUMNS
 from .tasks import Task, Text
@@ -39,14 +38,8 @@ class Opened:
 
 def open_network(path: Path) -> Opened:
     """Open a network image, a checkpoint or a network of `egret import`; EgretError for other files."""
-    if not path.is_file():
-        raise EgretError(f"network {path} must be an existing file")
-    try:
-        with safe_open(path, "np") as file:
-            header = json.loads((file.metadata() or {}).get("egret", "null"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise EgretError(f"network {path} must be a file of Egret: {error}") from error
-    kind = header.get("format") if isinstance(header, dict) else None
+    header = header_of(path)
+    kind = header.get("format")
     if kind == IMAGE_FORMAT:
         image = load_image(path)
         recipe = image.info.get("recipe")

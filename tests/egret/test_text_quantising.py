@@ -7,6 +7,7 @@ import pytest
 from small_text import small_text
 
 from egret import tasks, training
+from egret.checkpoint import load_checkpoint
 from egret.cli.main import main
 from egret.language import evaluate_text
 from egret.quantisation import post_training
@@ -92,3 +93,25 @@ def test_train_quantize_and_evaluate_a_text_from_the_command_line(tmp_path, caps
     shown = capsys.readouterr().out
     assert f"{figures['test_bits_per_character']:.4f} bits per character" in shown
     assert f"{figures['test_activity'][1]:.2%}" in shown and f"{figures['test_tokens']}" in shown
+    assert main(["evaluate", "t.safetensors"]) == 0
+    before = load_image("t.egret").info["figures"]["float"]
+    shown = capsys.readouterr().out
+    assert f"{before['test_bits_per_character']:.4f} bits per character" in shown
+    assert f"{before['test_activity'][1]:.2%}" in shown
+
+
+def test_a_dense_baseline_is_evaluated_on_a_text_and_has_no_activity(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = dataclasses.replace(small_text(), name="ptb-char")
+    monkeypatch.setattr(tasks, "load_text", lambda *_: text)
+    monkeypatch.setitem(RECIPES, "ptb-char", RECIPE)
+    assert main(["train", "ptb-char", "--model", "gru", "-o", "g.safetensors"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "g.safetensors", "--split", "validation"]) == 0
+    shown = capsys.readouterr().out
+    kept = load_checkpoint(tmp_path / "g.safetensors").figures["validation_bits_per_character"]
+    assert f"{kept:.4f} bits per character" in shown and "activity" not in shown
+    other = dataclasses.replace(small_text("character", 4), name="ptb-char")
+    monkeypatch.setattr(tasks, "load_text", lambda *_: other)
+    assert main(["evaluate", "g.safetensors"]) == 2
+    assert "the network must take 4 inputs for task ptb-char, not 3" in capsys.readouterr().err

@@ -42,6 +42,11 @@ def test_train_then_quantize_then_evaluate(as_digits, tmp_path, capsys, monkeypa
     shown = capsys.readouterr()
     assert f"{image.info['figures']['quantised']['test_accuracy']:.2%}" in shown.out
     assert f"{image.info['figures']['quantised']['test_activity'][0]:.2%}" in shown.out
+    assert main(["evaluate", "small.safetensors"]) == 0
+    shown = capsys.readouterr()
+    assert "egru 8 of small.safetensors on digits, test part, float" in " ".join(shown.out.split())
+    assert f"{image.info['figures']['float']['test_accuracy']:.2%}" in shown.out
+    assert f"{image.info['figures']['float']['test_activity'][0]:.2%}" in shown.out
     assert sorted(os.listdir()) == ["small.csv", "small.egret", "small.safetensors"]
 
 
@@ -176,7 +181,7 @@ def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsy
             "table_bits must be an integer 4..12, not 13",
         ),
         (["quantize", "none.safetensors", "--input-bits", "9"], "input_bits must be an integer 2..8, not 9"),
-        (["evaluate"], "evaluate needs an image or --task"),
+        (["evaluate"], "evaluate needs a network or --task"),
         (["evaluate", "--task", "mnist"], "task must be one of digits, har, "),
         (["evaluate", "none.egret", "--task", "digits"], "none.egret"),
         (["evaluate", "other.egret"], "other.egret names no task: give --task"),

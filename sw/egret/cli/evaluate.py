@@ -1,51 +1,107 @@
-"""`egret evaluate`: accuracy and activity of a network image, by the integer model."""
+"""`egret evaluate`: how good a network is and how active: an image by the integer model, a float one as it is."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from egru.errors import EgretError
+
+from .progress import need_torch
+from .texts import evaluated_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from egret.evaluation import Evaluation
+
 
 def evaluate(
-    image: Annotated[
-        Path | None, typer.Argument(help="Network image; by default the shipped network of the task.")
+    network: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Network image, or checkpoint of a float network; by default the task's shipped one."
+        ),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="Task; by default the one that the image names.")] = None,
+    task: Annotated[str | None, typer.Option(help="Task; by default the one that the file names.")] = None,
     split: Annotated[str, typer.Option(help="Part of the task: train, validation or test.")] = "test",
 ) -> None:
-    """Run the integer model, which equals the hardware in every bit, over one part of a task."""
+    """Run a network over one part of a task.
+
+    Of a network image it is the integer model that runs, which equals the hardware in every bit.
+    """
     from egret import networks, tasks
-    from egret.cli.texts import evaluated_table
+    from egret.files import header_of
+    from egru.image import FORMAT as IMAGE_FORMAT
+
+    if network is None:
+        if task is None:
+            raise EgretError("evaluate needs a network or --task")
+        tasks.is_text(task)  # raises for an unknown name
+        network = networks.shipped(task)
+    tasks.check_split(split)
+    table_of = _of_image if header_of(network).get("format") == IMAGE_FORMAT else _of_checkpoint
+    with Console(stderr=True).status(f"evaluating {network.name}"):
+        table = table_of(network, task, split)
+    Console().print(table)
+
+
+def _of_image(path: Path, task: str | None, split: str) -> Table:
+    from egret import tasks
     from egret.evaluation import check_normalisation, evaluate_image
-    from egru.errors import EgretError
     from egru.image import load_image
 
-    if image is None:
-        if task is None:
-            raise EgretError("evaluate needs an image or --task")
-        tasks.is_text(task)  # raises for an unknown name
-        image = networks.shipped(task)
-    tasks.check_split(split)
-    network = load_image(image)
-    task = task or network.info.get("task")
+    image = load_image(path)
+    task = task or image.info.get("task")
     if not isinstance(task, str):
         raise EgretError(
-            f"{image} names no task: give --task, one of {', '.join(tasks.NAMES + tasks.TEXT_NAMES)}"
+            f"{path} names no task: give --task, one of {', '.join(tasks.NAMES + tasks.TEXT_NAMES)}"
         )
-    console = Console()
+    title = f"{image.name} on {task}, {split} part, integer model"
+    units = [layer.spec.units for layer in image.layers]
     if tasks.is_text(task):
-        with Console(stderr=True).status(f"evaluating {network.name}"):
-            console.print(evaluated_table(network, task, split))
-        return
+        need_torch()
+        from egret.text_quantisation import evaluate_text_image
+
+        text = tasks.load_text(task)
+        return evaluated_table(title, evaluate_text_image(image, text, split), text.unit, units)
     data = tasks.load(task)
-    check_normalisation(network, data)
-    with Console(stderr=True).status(f"evaluating {network.name}"):
-        seen = evaluate_image(network, data.part(split))
-    table = Table(title=f"{network.name} on {task}, {split} part, integer model")
+    check_normalisation(image, data)
+    return _table(title, evaluate_image(image, data.part(split)), units)
+
+
+def _of_checkpoint(path: Path, task: str | None, split: str) -> Table:
+    need_torch()
+    from egret import tasks
+    from egret.checkpoint import load_checkpoint
+    from egret.language import evaluate_text
+    from egret.modules import evaluate_module
+
+    loaded = load_checkpoint(path)
+    task = task or loaded.task
+    title = f"{loaded.model} {loaded.recipe.label} of {path.name} on {task}, {split} part, float"
+    units = loaded.recipe.shape
+    if tasks.is_text(task):
+        text = tasks.load_text(task)
+        _check_inputs(path, loaded.input_size, task, text.input_size)
+        seen = evaluate_text(loaded.network(), text, split, window=loaded.recipe.window)
+        return evaluated_table(title, seen, text.unit, units)
+    part = tasks.load(task).part(split)
+    _check_inputs(path, loaded.input_size, task, part.x[0].shape[1])
+    return _table(title, evaluate_module(loaded.network(), part), units)
+
+
+def _check_inputs(path: Path, inputs: int, task: str, wanted: int) -> None:
+    if inputs != wanted:
+        raise EgretError(f"the network must take {wanted} inputs for task {task}, not {inputs}: {path}")
+
+
+def _table(title: str, seen: Evaluation, units: Sequence[int]) -> Table:
+    table = Table(title=title)
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_row("sequences", f"{seen.count}")
@@ -53,6 +109,6 @@ def evaluate(
     table.add_row("correct", f"{seen.correct}")
     table.add_row("accuracy", f"{seen.accuracy:.2%}")
     table.add_row("input activity", f"{seen.input_activity:.2%}")
-    for k, (layer, activity) in enumerate(zip(network.layers, seen.activity, strict=True)):
-        table.add_row(f"layer {k} activity ({layer.spec.units} units)", f"{activity:.2%}")
-    console.print(table)
+    for k, activity in enumerate(seen.activity):
+        table.add_row(f"layer {k} activity ({units[k]} units)", f"{activity:.2%}")
+    return table

@@ -10,12 +10,12 @@ from rich.table import Table
 from .progress import epochs_shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from egret.checkpoint import Checkpoint
     from egret.language import TextEvaluation
     from egret.recipes import Recipe
-    from egru.image import NetworkImage
     from egru.widths import Widths
 
 
@@ -49,18 +49,13 @@ def quantize_text(loaded: Checkpoint, path: Path, *, widths: Widths, recipe: Rec
     Console().print(f"wrote {path}", highlight=False, soft_wrap=True)
 
 
-def evaluated_table(network: NetworkImage, task: str, split: str) -> Table:
-    """Evaluate an image on a part of a text, and return the table of `egret evaluate`."""
-    from egret import tasks
-    from egret.text_quantisation import evaluate_text_image
-
-    text = tasks.load_text(task)
-    seen = evaluate_text_image(network, text, split)
-    table = Table(title=f"{network.name} on {task}, {split} part, integer model")
+def evaluated_table(title: str, seen: TextEvaluation, unit: str, units: Sequence[int]) -> Table:
+    """Return the table of `egret evaluate` for a text, given the layers' units."""
+    table = Table(title=title)
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_row("tokens", f"{seen.tokens}")
-    table.add_row("foretold", shown(seen, text.unit))
-    for k, (layer, activity) in enumerate(zip(network.layers, seen.activity, strict=True)):
-        table.add_row(f"layer {k} activity ({layer.spec.units} units)", f"{activity:.2%}")
+    table.add_row("foretold", shown(seen, unit))
+    for k, activity in enumerate(seen.activity):
+        table.add_row(f"layer {k} activity ({units[k]} units)", f"{activity:.2%}")
     return table
