@@ -176,7 +176,7 @@ RECIPES = {
     ),
     "ptb-char": Recipe(
         units=256,
-        epochs=6,
+        epochs=10,
         batch_size=32,
         learning_rate=1e-2,
         noise=0.0,

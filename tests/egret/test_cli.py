@@ -180,10 +180,20 @@ def test_the_summary_puts_simulation_and_bitstream_into_one_table(tmp_path, caps
         assert figure in shown
 
 
-def test_the_summary_of_a_shipped_network_begins_with_its_accuracy(tmp_path, capsys):
-    written(tmp_path / "digits", "simulation.json", [simulation_report()])
+@pytest.mark.parametrize(
+    ("name", "figure", "value"),
+    [
+        ("digits", "test accuracy, quantised", "99.33 %"),
+        ("ptb-char", "test bits per character, quantised", "1.5406"),
+    ],
+)
+def test_the_summary_of_a_shipped_network_begins_with_what_it_is_judged_by(
+    tmp_path, capsys, name, figure, value
+):
+    written(tmp_path / name, "simulation.json", [simulation_report()])
     assert main(["summary", str(tmp_path)]) == 0
-    assert "test accuracy, quantised" in capsys.readouterr().out
+    shown = next(line for line in capsys.readouterr().out.splitlines() if figure in line)
+    assert value in shown
 
 
 @pytest.mark.parametrize(

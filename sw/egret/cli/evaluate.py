@@ -1,4 +1,4 @@
-"""`egret evaluate`: how good a network is and how active: an image by the integer model, a float one as it is."""
+"""`egret evaluate`: how good and how active a network is, an image by the integer model."""
 
 from __future__ import annotations
 

@@ -65,6 +65,7 @@ def _read(path: Path) -> Any:
 def _add_network(table: Table, name: str) -> None:
     """Figures that training put into the shipped image, where the network is one of those."""
     from egret import networks
+    from egret.selection import MEASURES
     from egru.image import load_image
 
     if name not in networks.names():
@@ -76,8 +77,10 @@ def _add_network(table: Table, name: str) -> None:
     table.add_row("network", f"{shapes} -> {image.readout.spec.classes}")
     figures = image.info.get("figures", {})
     for key, title in (("float", "float"), ("quantised", "quantised")):
-        if accuracy := figures.get(key, {}).get("test_accuracy"):
-            table.add_row(f"test accuracy, {title}", f"{100 * accuracy:.2f} %")
+        for measure in MEASURES:
+            if value := figures.get(key, {}).get(f"test_{measure.key}"):
+                shown = f"{100 * value:.2f} %" if measure.share else f"{value:.4f}"
+                table.add_row(f"test {measure.name}, {title}", shown)
     if activity := figures.get("quantised", {}).get("test_activity"):
         table.add_row("activity, by layer", ", ".join(f"{100 * share:.2f} %" for share in activity))
 
