@@ -88,6 +88,7 @@ template <class T>
 inline V<T> splat(T value) {
   return value - V<T>{};  // not +, which would turn -0 into 0
 }
+
 // A vector that is loaded once, where a compiler would rather load it again for each use.
 template <class T>
 inline V<T> in_register(V<T> v) {
@@ -98,6 +99,7 @@ inline V<T> in_register(V<T> v) {
 #endif
   return v;
 }
+
 template <class T>
 inline V<T> select(Mask<T> mask, V<T> yes, V<T> no) {
   return mask ? yes : no;
@@ -163,7 +165,7 @@ inline void for_bits(uint32_t bits, Body&& body) {
   for (; bits; bits &= bits - 1) body(__builtin_ctz(bits));
 }
 
-#if defined(__AVX2__) && !defined(__AVX512VL__)
+#if defined(__AVX2__) && !defined(__AVX512F__)
 // For every 8 bits, the numbers of those that are set, from the lowest, a byte each.
 struct LaneOrders {
   uint64_t of[256];
@@ -192,7 +194,7 @@ inline int compress(uint32_t bits, V<T> values, int32_t first, int32_t* index, T
   }
   return __builtin_popcount(bits);
 #else
-#if defined(__AVX2__)
+#if defined(__AVX2__) && !defined(__AVX512F__)
   if constexpr (sizeof(T) == 4) {
     const __m256i order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(int64_t(lane_orders.of[bits])));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(index), _mm256_add_epi32(order, _mm256_set1_epi32(first)));
