@@ -41,7 +41,7 @@ def header_of(path: Path) -> dict[str, Any]:
         with safe_open(path, "np") as file:
             header = json.loads((file.metadata() or {}).get("egret", "null"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise EgretError(f"network {path} must be a file of Egret: {error}") from error
+        raise EgretError(f"network {path} must be a safetensors file of Egret: {error}") from error
     return header if isinstance(header, dict) else {}
 
 

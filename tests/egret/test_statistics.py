@@ -158,7 +158,7 @@ def test_tables_of_a_checkpoint_and_of_an_image(task, small_recipe, tmp_path, ca
         (["net", "--task", "digits", "--split", "dev"], "split must be one of train, validation, test"),
         (["net", "--task", "digits", "--eps", "0"], "eps must be finite and greater than 0, not 0.0"),
         (["wide", "--task", "digits"], "the network must take 3 inputs for task digits, not 4"),
-        (["damaged"], "must be a file of Egret"),
+        (["damaged"], "must be a safetensors file of Egret"),
     ],
 )
 def test_a_request_that_cannot_be_met_ends_in_one_line(

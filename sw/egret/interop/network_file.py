@@ -6,13 +6,12 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from egret.books import recipe
 from egret.checkpoint import FORMAT as CHECKPOINT_FORMAT
 from egret.checkpoint import Checkpoint, build, for_hardware, load_checkpoint
-from egret.files import write_whole
+from egret.files import header_of, write_whole
 from egret.tasks import Task, Text
 from egru import Network
 from egru.errors import EgretError
@@ -44,14 +43,8 @@ def load_network(path: Path) -> Network:
 
     Raises EgretError for a missing, foreign or damaged file, and for a checkpoint of the dense baseline.
     """
-    if not path.is_file():
-        raise EgretError(f"network {path} must be an existing file")
-    try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get("egret", "null"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise EgretError(f"network {path} must be a safetensors file: {error}") from error
-    kind = header.get("format") if isinstance(header, dict) else None
+    header = header_of(path)
+    kind = header.get("format")
     if kind == CHECKPOINT_FORMAT:
         checkpoint = load_checkpoint(path)
         if checkpoint.model != "egru":
