@@ -12,12 +12,13 @@ from rich.table import Table
 from egru.errors import EgretError
 
 from .progress import need_torch
-from .texts import evaluated_table
+from .texts import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from egret.evaluation import Evaluation
+    from egret.language import TextEvaluation
 
 
 def evaluate(
@@ -68,7 +69,7 @@ def _of_image(path: Path, task: str | None, split: str) -> Table:
         from egret.text_quantisation import evaluate_text_image
 
         text = tasks.load_text(task)
-        return evaluated_table(title, evaluate_text_image(image, text, split), text.unit, units)
+        return _text_table(title, evaluate_text_image(image, text, split), text.unit, units)
     data = tasks.load(task)
     check_normalisation(image, data)
     return _table(title, evaluate_image(image, data.part(split)), units)
@@ -89,7 +90,7 @@ def _of_checkpoint(path: Path, task: str | None, split: str) -> Table:
         text = tasks.load_text(task)
         _check_inputs(path, loaded.input_size, task, text.input_size)
         seen = evaluate_text(loaded.network(), text, split, window=loaded.recipe.window)
-        return evaluated_table(title, seen, text.unit, units)
+        return _text_table(title, seen, text.unit, units)
     part = tasks.load(task).part(split)
     _check_inputs(path, loaded.input_size, task, part.x[0].shape[1])
     return _table(title, evaluate_module(loaded.network(), part), units)
@@ -100,15 +101,27 @@ def _check_inputs(path: Path, inputs: int, task: str, wanted: int) -> None:
         raise EgretError(f"the network must take {wanted} inputs for task {task}, not {inputs}: {path}")
 
 
+def _text_table(title: str, seen: TextEvaluation, unit: str, units: Sequence[int]) -> Table:
+    return _figures(title, {"tokens": f"{seen.tokens}", "foretold": shown(seen, unit)}, seen.activity, units)
+
+
 def _table(title: str, seen: Evaluation, units: Sequence[int]) -> Table:
+    figures = {
+        "sequences": f"{seen.count}",
+        "steps": f"{seen.steps}",
+        "correct": f"{seen.correct}",
+        "accuracy": f"{seen.accuracy:.2%}",
+        "input activity": f"{seen.input_activity:.2%}",
+    }
+    return _figures(title, figures, seen.activity, units)
+
+
+def _figures(title: str, figures: dict[str, str], activity: Sequence[float], units: Sequence[int]) -> Table:
     table = Table(title=title)
     table.add_column("figure")
     table.add_column("value", justify="right")
-    table.add_row("sequences", f"{seen.count}")
-    table.add_row("steps", f"{seen.steps}")
-    table.add_row("correct", f"{seen.correct}")
-    table.add_row("accuracy", f"{seen.accuracy:.2%}")
-    table.add_row("input activity", f"{seen.input_activity:.2%}")
-    for k, activity in enumerate(seen.activity):
-        table.add_row(f"layer {k} activity ({units[k]} units)", f"{activity:.2%}")
+    for name, value in figures.items():
+        table.add_row(name, value)
+    for k, share in enumerate(activity):
+        table.add_row(f"layer {k} activity ({units[k]} units)", f"{share:.2%}")
     return table

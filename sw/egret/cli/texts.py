@@ -10,7 +10,6 @@ from rich.table import Table
 from .progress import epochs_shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from egret.checkpoint import Checkpoint
@@ -47,15 +46,3 @@ def quantize_text(loaded: Checkpoint, path: Path, *, widths: Widths, recipe: Rec
         table.add_row(row, shown(seen, text.unit), " ".join(f"{a:.2%}" for a in seen.activity))
     Console().print(table)
     Console().print(f"wrote {path}", highlight=False, soft_wrap=True)
-
-
-def evaluated_table(title: str, seen: TextEvaluation, unit: str, units: Sequence[int]) -> Table:
-    """Return the table of `egret evaluate` for a text, given the layers' units."""
-    table = Table(title=title)
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    table.add_row("tokens", f"{seen.tokens}")
-    table.add_row("foretold", shown(seen, unit))
-    for k, activity in enumerate(seen.activity):
-        table.add_row(f"layer {k} activity ({units[k]} units)", f"{activity:.2%}")
-    return table
