@@ -72,8 +72,8 @@ def results(layer, values, gradients):
     return [value.detach() for value in outputs] + [leaf.grad for leaf in leaves]
 
 
-def compare(values, gradients, options, *, lengths=None, skip=ADAPTIVE):
-    """Hold the kernels against the dense layer, with one thread and with two."""
+def compare(values, gradients, options, *, lengths=None, skip=ADAPTIVE, threads=2):
+    """Hold the kernels against the dense layer, with several threads and with one."""
 
     def dense(*arguments):
         return egru_layer(*arguments, options, lengths=lengths)
@@ -82,6 +82,7 @@ def compare(values, gradients, options, *, lengths=None, skip=ADAPTIVE):
         return sparse_layer(*arguments, options, lengths=lengths, skip=skip)
 
     expected = results(dense, values, gradients)
+    torch.set_num_threads(threads)
     found = results(sparse, values, gradients)
     torch.set_num_threads(1)
     alone = results(sparse, values, gradients)
@@ -136,6 +137,16 @@ def test_many_blocks_of_steps_and_a_large_layer_are_the_dense_layer_too(reset, s
     values, gradients = random_case(11, 40, 24, 20, 150)
     expected = compare(values, gradients, Options(reset=reset, state_reset=state_reset))
     assert 0.1 < float(expected[1].mean()) < 0.9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("threads", [2, 3])
+def test_sources_taken_range_by_range_give_the_sums_of_the_dense_layer(dtype, threads):
+    """So many units that their rows of weights do not fit a core's nearest cache."""
+    values, gradients = random_case(7, 5, 9, 20, 330, dtype=dtype)
+    lengths = torch.tensor([5, 1, 5, 4, 5, 2, 3, 5, 5])
+    expected = compare(values, gradients, Options(), lengths=lengths, skip=ALWAYS, threads=threads)
+    assert 0.2 < float(expected[1].mean()) < 0.9
 
 
 @pytest.mark.parametrize(("bias", "activity"), [(-9.0, 0.0), (9.0, 1.0)])

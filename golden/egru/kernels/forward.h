@@ -2,7 +2,9 @@
 //
 // Sums are formed in the same order whatever the number of threads: by input, then by source unit.
 #pragma once
+#include <algorithm>
 #include <limits>
+#include <vector>
 #include "layer.h"
 #include "team.h"
 #include "tile.h"
@@ -15,10 +17,13 @@ struct ForwardSpace {
   T *bias, *theta, *c, *sums, *gates;
   int32_t *index[2], *count[2], *x_index, *x_count, *fired;
   T *value[2], *gated, *x_value;
-  int32_t *all_index, *all_begin;  // of each thread: the events of all threads, sequence after sequence
+  int32_t *all_row, *all_begin;  // of each thread: the events of all units; see gather_events
   T* all_value;
   int panels, block;  // block: steps whose input products are formed together
-  int64_t list;       // places of a sequence's list of events: a part for each thread
+  int64_t list;       // places for the events of a sequence: as many as units
+  int64_t line;       // sequences, rounded up so that numbers of two threads do not share a cache line
+  int64_t places;     // for the gathered events of all sequences
+  int ranges;         // of sources, into which events are gathered at most
 
   ForwardSpace(const Layer& layer, Arena&& arena) { lay_out(layer, arena); }
   ForwardSpace(const Layer& layer, Arena& arena) { lay_out(layer, arena); }
@@ -28,6 +33,10 @@ struct ForwardSpace {
     panels = panels_of<T>(layer.units);
     block = batch >= 8 ? 1 : int(16 / batch);
     list = int64_t(panels) * P;
+    line = (batch + 15) / 16 * 16;
+    places = (batch * list + copied + 15) / 16 * 16;
+    ranges = layer.after && batch >= 8 && vector_bytes <= 32 ? (panels + near_panels - 1) / near_panels : 1;
+    const int64_t lists = ranges + layer.threads;  // at most: each thread divides its panels alike
     bias = arena.take<T>(int64_t(panels) * 4 * P);
     theta = arena.take<T>(int64_t(panels) * P);
     c = arena.take<T>(panels * batch * P);
@@ -36,21 +45,22 @@ struct ForwardSpace {
     for (int k = 0; k < 2; k++) {
       index[k] = arena.take<int32_t>(batch * list + copied);
       value[k] = arena.take<T>(batch * list + copied);
-      count[k] = arena.take<int32_t>(layer.threads * batch);
+      count[k] = arena.take<int32_t>(lists * line);
     }
-    fired = arena.take<int32_t>(layer.threads * batch);
+    fired = arena.take<int32_t>(panels * line);
     gated = arena.take<T>(layer.after ? 0 : batch * list);
-    const int64_t places = layer.after ? layer.threads * all_places(batch) : 0;
-    all_index = arena.take<int32_t>(places);
-    all_value = arena.take<T>(places);
-    all_begin = arena.take<int32_t>(layer.threads * (batch + 1));
+    all_row = arena.take<int32_t>(layer.after ? layer.threads * places : 0);
+    all_value = arena.take<T>(layer.after ? layer.threads * places : 0);
+    all_begin = arena.take<int32_t>(layer.threads * (ranges * line + 16));
     const int64_t x_places = layer.sparse_input ? layer.threads * block * batch : 0;
     x_index = arena.take<int32_t>(x_places * layer.inputs);
     x_value = arena.take<T>(x_places * layer.inputs);
     x_count = arena.take<int32_t>(x_places);
   }
-  int64_t all_places(int64_t batch) const { return (batch * list + copied + 15) / 16 * 16; }
   static constexpr int copied = 16;  // events are copied so many at a time, and some places behind them with them
+  // The rows of so many panels' units, of one panel's weights, stay in the nearest cache: with vectors of 32 bytes they
+  // are 24 KiB. With longer ones they would be too few to make up for the work at each range's begin and end.
+  static constexpr int near_panels = 128 / P;
 };
 
 template <class T>
@@ -62,16 +72,31 @@ class Forward {
   const ForwardSpace<T> space;
   const int64_t batch, units, inputs;
   const int first, last;  // the panels of this thread
+  const int parts;        // into which the panels of each thread are divided
+  std::vector<int> list_first;  // for each part of each thread its first panel; it has a list of events per sequence
   const T *x, *y0;
   T* const y;
   const Kept<T> kept;
+
+  // A panel of units in a sequence.
+  struct Place {
+    int p;
+    int64_t b;
+  };
 
  public:
   Forward(const Layer& layer, Team& team, int me)
       : layer(layer), team(team), me(me), space(layer, Arena(layer.workspace)), batch(layer.batch),
         units(layer.units), inputs(layer.inputs), first(team.begin(space.panels, me)),
-        last(team.begin(space.panels, me + 1)), x(static_cast<const T*>(layer.x)),
-        y0(static_cast<const T*>(layer.y0)), y(static_cast<T*>(layer.y)), kept(layer) {}
+        last(team.begin(space.panels, me + 1)), parts((space.ranges + team.size - 1) / team.size),
+        x(static_cast<const T*>(layer.x)), y0(static_cast<const T*>(layer.y0)), y(static_cast<T*>(layer.y)),
+        kept(layer) {
+    for (int thread = 0; thread < team.size; thread++) {
+      const int begin = team.begin(space.panels, thread), end = team.begin(space.panels, thread + 1);
+      for (int part = 0; part < parts; part++) list_first.push_back(begin + (end - begin) * part / parts);
+    }
+    list_first.push_back(space.panels);
+  }
 
   void run() {
     prepare();
@@ -82,14 +107,10 @@ class Forward {
         if (space.block > 1)
           for (int p = first; p < last; p++) add_inputs(t, p, space.sums + p * space.block * batch * 4 * P);
       }
-      int32_t* count = space.count[t & 1] + me * batch;
-      for (int64_t b = 0; b < batch; b++) count[b] = 0;
+      clear_lists(int(t & 1));
       if (layer.after) {
-        const bool sparse = double(events_before(t)) <= dense_share(layer) * double(batch * units);
-        if (sparse) gather_events((t + 1) & 1);
-        for (int p = first; p < last; p++) step_after(t, p, sparse);
-      }
-      else {
+        step_after(t);
+      } else {
         step_before(t);
       }
       team.wait();
@@ -108,8 +129,7 @@ class Forward {
   void prepare() {
     const T *bias_ih = static_cast<const T*>(layer.bias_ih), *bias_hh = static_cast<const T*>(layer.bias_hh);
     const T *theta = static_cast<const T*>(layer.theta), *c0 = static_cast<const T*>(layer.c0);
-    int32_t* count = space.count[1] + me * batch;
-    for (int64_t b = 0; b < batch; b++) count[b] = 0;
+    clear_lists(1);
     for (int p = first; p < last; p++) {
       if (!layer.ordered) {
         pack_rows(static_cast<const T*>(layer.weight_hh), units, units, p, packed(p));
@@ -132,7 +152,7 @@ class Forward {
         if (!listed()) continue;
         uint32_t sent = 0;
         for (int u = 0; u < lanes(p); u++) sent |= uint32_t(y0[at + u] != T(0)) << u;
-        list_events(1, b, p, sent, y0 + b * units);
+        list_events(1, list_of(p), b, p, sent, y0 + b * units);
       }
     }
   }
@@ -192,100 +212,148 @@ class Forward {
 
   // The event-driven product: rows of the weights of those sources that sent something.
   template <int N>
-  static inline void add_rows(V<T> (&acc)[N], const T* weight, const int32_t* index, const T* value, int count) {
-    for (int e = 0; e < count; e++) {
-      const T* row = weight + int64_t(index[e]) * 3 * P;
-      const V<T> factor = splat<T>(value[e]);
+  static inline void add_row(V<T> (&acc)[N], const T* row, T value) {
+    const V<T> factor = splat<T>(value);
 #pragma GCC unroll 8
-      for (int v = 0; v < N; v++) acc[v] += factor * load<T>(row + v * W);
-    }
+    for (int v = 0; v < N; v++) acc[v] += factor * load<T>(row + v * W);
+  }
+  template <int N>
+  static inline void add_rows(V<T> (&acc)[N], const T* weight, const int32_t* index, const T* value, int count) {
+    for (int e = 0; e < count; e++) add_row<N>(acc, weight + int64_t(index[e]) * 3 * P, value[e]);
+  }
+
+  // Lists of events: list k is of the panels from list_first[k] to list_first[k + 1].
+  int lists() const { return int(list_first.size()) - 1; }
+  int list_of(int p) const {
+    int k = (me + 1) * parts - 1;
+    while (p < list_first[k]) k--;
+    return k;
+  }
+  int64_t list_at(int k, int64_t b) const { return b * space.list + int64_t(list_first[k]) * P; }
+  void clear_lists(int parity) {
+    for (int k = me * parts; k < (me + 1) * parts; k++)
+      for (int64_t b = 0; b < batch; b++) space.count[parity][k * space.line + b] = 0;
   }
 
   template <int N>
   inline void add_events(V<T> (&acc)[N], int parity, int64_t b, const T* weight, const T* value) const {
-    for (int thread = 0; thread < team.size; thread++) {
-      const int64_t at = b * space.list + int64_t(team.begin(space.panels, thread)) * P;
-      add_rows<N>(acc, weight, space.index[parity] + at, value + at, space.count[parity][thread * batch + b]);
-    }
+    for (int k = 0; k < lists(); k++)
+      add_rows<N>(acc, weight, space.index[parity] + list_at(k, b), value + list_at(k, b),
+                  space.count[parity][k * space.line + b]);
   }
 
-  // Copy the events of all threads to where this one has them close together, for all of its panels.
-  void gather_events(int parity) {
-    int32_t* index = space.all_index + me * space.all_places(batch);
-    int32_t* begin = space.all_begin + me * (batch + 1);
-    T* value = space.all_value + me * space.all_places(batch);
-    constexpr int copied = ForwardSpace<T>::copied;
-    begin[0] = 0;
-    for (int64_t b = 0; b < batch; b++) {
-      int32_t to = begin[b];
-      for (int thread = 0; thread < team.size; thread++) {
-        const int64_t from = b * space.list + int64_t(team.begin(space.panels, thread)) * P;
-        const int32_t count = space.count[parity][thread * batch + b];
-        for (int32_t e = 0; e < count; e += copied) {
-          std::memcpy(index + to + e, space.index[parity] + from + e, copied * sizeof(int32_t));
-          std::memcpy(value + to + e, space.value[parity] + from + e, copied * sizeof(T));
+  // Copy the events of all threads to where this one has them close together, for all of its panels: those of a range
+  // of sources, sequence after sequence, then those of the next range. Instead of its source, an event there has where
+  // the source's row begins in a panel of weights. Returns how many ranges: a sequence has `enough` events in each.
+  int gather_events(int parity, int64_t events) {
+    constexpr int copied = ForwardSpace<T>::copied, enough = 16;
+    const int ranges = int(std::clamp<int64_t>(events / (enough * batch), 1, space.ranges));
+    int32_t *row = all_row(), *begin = all_begin(), to = 0;
+    T* value = all_value();
+    for (int range = 0; range < ranges; range++) {
+      for (int64_t b = 0; b < batch; b++) {
+        *begin++ = to;
+        for (int k = lists() * range / ranges; k < lists() * (range + 1) / ranges; k++) {
+          const int32_t* from = space.index[parity] + list_at(k, b);
+          const T* sent = space.value[parity] + list_at(k, b);
+          const int32_t count = space.count[parity][k * space.line + b];
+          for (int32_t e = 0; e < count; e += copied) {
+#pragma GCC unroll 16
+            for (int i = 0; i < copied; i++) row[to + e + i] = int32_t(uint32_t(from[e + i]) * (3 * P));
+            std::memcpy(value + to + e, sent + e, copied * sizeof(T));
+          }
+          to += count;
         }
-        to += count;
       }
-      begin[b + 1] = to;
     }
+    *begin = to;
+    return ranges;
   }
+  int32_t* all_row() const { return space.all_row + me * space.places; }
+  int32_t* all_begin() const { return space.all_begin + me * (space.ranges * space.line + 16); }
+  T* all_value() const { return space.all_value + me * space.places; }
 
   int64_t events_before(int64_t t) const {
     int64_t total = 0;
-    for (int64_t k = 0; k < team.size * batch; k++) total += space.count[(t + 1) & 1][k];
+    for (int k = 0; k < lists(); k++)
+      for (int64_t b = 0; b < batch; b++) total += space.count[(t + 1) & 1][k * space.line + b];
     return total;
   }
 
-  T* sums_of(int64_t t, int p) {
-    if (space.block > 1) return space.sums + (p * space.block + t % space.block) * batch * 4 * P;
-    T* sums = space.sums + me * batch * 4 * P;
-    add_inputs(t, p, sums);
-    return sums;
+  // Sums of a panel at a step; with many sequences there is one place for all panels of a thread.
+  T* sums_at(int64_t t, int p) const {
+    return space.sums + (space.block > 1 ? p * space.block + t % space.block : me) * batch * 4 * P;
   }
 
   // Products of all sequences first, gates after them: the gates of one sequence are a long chain of
-  // operations, and those of several overlap when nothing lies between them.
-  void step_after(int64_t t, int p, bool sparse) {
-    T* sums = sums_of(t, p);
-    const T *weight = packed(p), *bias = space.bias + (p * 4 + 3) * P;
-    if (sparse) {
-      const int32_t* index = space.all_index + me * space.all_places(batch);
-      const int32_t* begin = space.all_begin + me * (batch + 1);
-      const T* value = space.all_value + me * space.all_places(batch);
-      for (int64_t b = 0; b < batch; b++) {
-        if (ended(t, b)) continue;
+  // operations, and those of several overlap when nothing lies between them. With few sequences, so do panels'.
+  void step_after(int64_t t) {
+    const int64_t events = events_before(t);
+    const bool sparse = double(events) <= dense_share(layer) * double(batch * units);
+    const int ranges = sparse ? gather_events(int(t + 1) & 1, events) : 0;
+    for (int p = first; p < last; p++) {
+      if (space.block == 1) add_inputs(t, p, sums_at(t, p));
+      if (sparse)
+        add_gathered(t, p, ranges);
+      else
+        add_values(t, p);
+      if (space.block == 1) update_after(t, p, p + 1);
+    }
+    if (space.block > 1) update_after(t, first, last);
+  }
+
+  // Products of a panel with the gathered events; the rows of a range stay near for all sequences.
+  void add_gathered(int64_t t, int p, int ranges) {
+    const T *weight = packed(p), *bias = space.bias + (p * 4 + 3) * P, *value = all_value();
+    const int32_t *row = all_row(), *begin = all_begin();
+    T* sums = sums_at(t, p);
+    for (int range = 0; range < ranges; range++) {
+      for (int64_t b = 0; b < batch; b++, begin++) {
         V<T> acc[1][6];
-        load_sums<1>(acc, sums + b * 4 * P, bias);
-        add_rows<6>(acc[0], weight, index + begin[b], value + begin[b], begin[b + 1] - begin[b]);
+        load_sums<1>(acc, sums + b * 4 * P, range ? sums + b * 4 * P + 3 * P : bias);
+        for (int e = begin[0]; e < begin[1]; e++) add_row<6>(acc[0], weight + row[e], value[e]);
         store_sums<1>(acc, sums + b * 4 * P);
       }
-    } else {
-      const T* previous = y_before(t);
-      for_tiles<tile_rows(6)>(int(batch), [&](auto m, int b) __attribute__((always_inline)) {
-        constexpr int M = decltype(m)::value;
-        V<T> acc[M][6];
-        load_sums<M>(acc, sums + b * 4 * P, bias);
-        multiply<T, M, 6, 0>(acc, units, previous + b * units, units, 1, weight, 3 * P, nullptr, 0);
-        store_sums<M>(acc, sums + b * 4 * P);
-      });
     }
-    int32_t* fired = space.fired + me * batch;
-    for (int64_t b = 0; b < batch; b++) {
-      if (ended(t, b)) {
-        silence(t, b, p);
-        fired[b] = 0;
-      } else if (b + 1 < batch && !ended(t, b + 1)) {
-        update_after<2>(t, b, p, sums + b * 4 * P, fired + b);
-        b++;
-      } else {
-        update_after<1>(t, b, p, sums + b * 4 * P, fired + b);
+  }
+
+  // Products of a panel with what all units have sent, zeros too.
+  void add_values(int64_t t, int p) {
+    const T *weight = packed(p), *bias = space.bias + (p * 4 + 3) * P, *previous = y_before(t);
+    T* sums = sums_at(t, p);
+    for_tiles<tile_rows(6)>(int(batch), [&](auto m, int b) __attribute__((always_inline)) {
+      constexpr int M = decltype(m)::value;
+      V<T> acc[M][6];
+      load_sums<M>(acc, sums + b * 4 * P, bias);
+      multiply<T, M, 6, 0>(acc, units, previous + b * units, units, 1, weight, 3 * P, nullptr, 0);
+      store_sums<M>(acc, sums + b * 4 * P);
+    });
+  }
+
+  // Gates, states and events of the panels p..end.
+  void update_after(int64_t t, int begin, int end) {
+    Place held[2];
+    int count = 0;
+    for (int p = begin; p < end; p++) {
+      for (int64_t b = 0; b < batch; b++) {
+        if (ended(t, b)) {
+          silence(t, b, p);
+          space.fired[p * space.line + b] = 0;
+          continue;
+        }
+        held[count++] = {p, b};
+        if (count == 2) update<2>(t, held), count = 0;
       }
     }
+    if (count) update<1>(t, held);
     // Apart from the gates: a branch that is guessed wrong would have to wait for their long chain.
     if (!listed()) return;
     const T* row = y + t * batch * units;
-    for (int64_t b = 0; b < batch; b++) list_events(int(t & 1), b, p, uint32_t(fired[b]), row + b * units);
+    for (int p = begin; p < end; p++) {
+      const int k = list_of(p);
+      for (int64_t b = 0; b < batch; b++)
+        list_events(int(t & 1), k, b, p, uint32_t(space.fired[p * space.line + b]), row + b * units);
+    }
   }
 
   // Rows of sums hold z, r, a_g and q; the accumulators z, r and q.
@@ -308,7 +376,8 @@ class Forward {
   void step_before(int64_t t) {
     const int before = int(t + 1) & 1;
     for (int p = first; p < last; p++) {
-      const T *sums = sums_of(t, p), *weight = packed(p);
+      if (space.block == 1) add_inputs(t, p, sums_at(t, p));
+      const T *sums = sums_at(t, p), *weight = packed(p);
       T* gates = space.gates + p * batch * 3 * P;
       for (int64_t b = 0; b < batch; b++) {
         if (ended(t, b)) continue;
@@ -320,17 +389,20 @@ class Forward {
         for (int v = 4; v < 6; v++) store<T>(gates + b * 3 * P + v * W, load<T>(sums + b * 4 * P + v * W));
       }
     }
-    for (int64_t b = 0; b < batch; b++) {
-      const int64_t at = b * space.list + first * P;
-      for (int e = 0; e < space.count[before][me * batch + b]; e++) {
-        const int unit = space.index[before][at + e];
-        const T r = space.gates[((unit / P) * batch + b) * 3 * P + P + unit % P];
-        space.gated[at + e] = r * space.value[before][at + e];
+    for (int k = me * parts; k < (me + 1) * parts; k++) {
+      for (int64_t b = 0; b < batch; b++) {
+        const int64_t at = list_at(k, b);
+        for (int e = 0; e < space.count[before][k * space.line + b]; e++) {
+          const int unit = space.index[before][at + e];
+          const T r = space.gates[((unit / P) * batch + b) * 3 * P + P + unit % P];
+          space.gated[at + e] = r * space.value[before][at + e];
+        }
       }
     }
     team.wait();
     for (int p = first; p < last; p++) {
       const T *weight = packed(p) + 2 * P, *bias = space.bias + (p * 4 + 3) * P;
+      const int k = list_of(p);
       for (int64_t b = 0; b < batch; b++) {
         if (ended(t, b)) {
           silence(t, b, p);
@@ -347,40 +419,43 @@ class Forward {
           const V<T> potential = fire(t, b, p, v, z, g[0], fired);
           if (kept.values) keep(t, b, p, v, z, r, g[0], potential);
         }
-        list_events(int(t & 1), b, p, fired, y + (t * batch + b) * units);
+        list_events(int(t & 1), k, b, p, fired, y + (t * batch + b) * units);
       }
     }
   }
 
-  // Gates, states and events of M sequences from b on.
+  // Gates, states and events of M places.
   template <int M>
-  inline void update_after(int64_t t, int64_t b, int p, const T* sums, int32_t* fired) {
+  inline void update(int64_t t, const Place* at) {
     V<T> zr[M][4], g[2 * M];
+    const T* sums[M];
 #pragma GCC unroll 2
     for (int m = 0; m < M; m++) {
+      sums[m] = sums_at(t, at[m].p) + at[m].b * 4 * P;
 #pragma GCC unroll 4
-      for (int v = 0; v < 4; v++) zr[m][v] = load<T>(sums + m * 4 * P + v * W);
+      for (int v = 0; v < 4; v++) zr[m][v] = load<T>(sums[m] + v * W);
       sigmoid<T>(zr[m]);
     }
 #pragma GCC unroll 4
     for (int v = 0; v < 2 * M; v++) {
-      const T* from = sums + v / 2 * 4 * P + v % 2 * W;
+      const T* from = sums[v / 2] + v % 2 * W;
       g[v] = load<T>(from + 2 * P) + zr[v / 2][2 + v % 2] * load<T>(from + 3 * P);
     }
     tanh<T>(g);
 #pragma GCC unroll 2
     for (int m = 0; m < M; m++) {
+      const auto [p, b] = at[m];
       uint32_t over = 0;
 #pragma GCC unroll 2
       for (int v = 0; v < 2; v++) {
         const V<T> z = zr[m][v], r = zr[m][2 + v];
-        const V<T> potential = fire(t, b + m, p, v, z, g[2 * m + v], over);
+        const V<T> potential = fire(t, b, p, v, z, g[2 * m + v], over);
         if (kept.values) {
-          keep(t, b + m, p, v, z, r, g[2 * m + v], potential);
-          store<T>(kept.value(t, b + m, p) + 3 * P + v * W, load<T>(sums + m * 4 * P + 3 * P + v * W));
+          keep(t, b, p, v, z, r, g[2 * m + v], potential);
+          store<T>(kept.value(t, b, p) + 3 * P + v * W, load<T>(sums[m] + 3 * P + v * W));
         }
       }
-      fired[m] = int32_t(over);
+      space.fired[p * space.line + b] = int32_t(over);
     }
   }
 
@@ -409,16 +484,20 @@ class Forward {
     return potential;
   }
 
-  // List what units of a panel sent, the bits of `sent`; `row` has the values of all units.
-  void list_events(int parity, int64_t b, int p, uint32_t sent, const T* row) {
-    int32_t& count = space.count[parity][me * batch + b];
+  // Add what units of a panel sent, the bits of `sent`, to list k; `row` has the values of all units.
+  void list_events(int parity, int k, int64_t b, int p, uint32_t sent, const T* row) {
+    int32_t *count = space.count[parity] + k * space.line + b, *index = space.index[parity] + list_at(k, b);
+    T* value = space.value[parity] + list_at(k, b);
+    const int here = lanes(p);
+    int n = *count;
 #pragma GCC unroll 2
     for (int v = 0; v < 2; v++) {
-      const int64_t unit = int64_t(p) * P + v * W, at = b * space.list + first * P + count;
-      if (unit >= units) break;
-      count += compress<T>(sent >> (v * W) & ((1u << W) - 1), load_some<T>(row + unit, int(units - unit)),
-                           int32_t(unit), space.index[parity] + at, space.value[parity] + at);
+      if (v * W >= here) break;
+      const int unit = p * P + v * W;
+      n += compress<T>(sent >> (v * W) & ((1u << W) - 1), load_some<T>(row + unit, here - v * W), unit, index + n,
+                       value + n);
     }
+    *count = n;
   }
 
   void silence(int64_t t, int64_t b, int p) {

@@ -236,6 +236,9 @@ inline V<T> clamp(V<T> x, T limit) {
 #if defined(__AVX512F__)
   if constexpr (sizeof(T) == 4)
     return (V<T>)_mm512_max_ps(_mm512_set1_ps(-limit), _mm512_min_ps(_mm512_set1_ps(limit), (__m512)x));
+#elif defined(__AVX__)
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm256_max_ps(_mm256_set1_ps(-limit), _mm256_min_ps(_mm256_set1_ps(limit), (__m256)x));
 #endif
   x = select<T>(x > limit, splat<T>(limit), x);
   return select<T>(x < -limit, splat<T>(-limit), x);

@@ -60,8 +60,52 @@ def sparse_layer(
     With `ordered`, the same at every call, the weights are put in order by the first call alone.
     """
     inputs = (x, c0, y0, *parameters)
-    keep = torch.is_grad_enabled() and any(value.requires_grad for value in inputs)
-    return _Layer.apply(*inputs, lengths, options, keep, spikes, skip, ordered or Ordered())
+    if torch.is_grad_enabled() and any(value.requires_grad for value in inputs):
+        return _Layer.apply(*inputs, lengths, options, spikes, skip, ordered or Ordered())
+    with torch.no_grad():  # and without autograd's way round, which takes longer than a short sequence
+        return _forward(inputs, lengths, options, spikes, skip, ordered or Ordered(), keep=False)[0]
+
+
+def _forward(
+    inputs: tuple[Tensor, ...], lengths: Tensor | None, options: Options, spikes: bool, skip: int,
+    ordered: Ordered, *, keep: bool,
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], tuple[Tensor | None, ...], int]:  # fmt: skip
+    """Return the results, what the backward pass needs besides, and whether x is taken event by event."""
+    x, c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta = inputs
+    ready, weights = ordered.is_ready(weight_ih, weight_hh), (weight_ih, weight_hh)
+    if lengths is not None:
+        # Padding may be anything, NaN included; it must not reach a gradient as 0 * NaN.
+        x = x.masked_fill(~length_mask(lengths, x.shape[0]).unsqueeze(2), 0.0)
+    x = x.contiguous()
+    c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta = (
+        value.contiguous() for value in (c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta)
+    )
+    (steps, batch, _), units, dtype = x.shape, theta.shape[0], x.dtype
+    size = dtype.itemsize
+    width = library().egru_panel(size)
+    panels = -(-units // width)
+    layer = _layer(x, units, options, skip)
+    layer.sparse_input = int(torch.count_nonzero(x)) < INPUT_DENSITY * x.numel()
+    fields = 5 if options.reset == "after" else 4
+    layer.ordered = ready
+    if not ready:
+        ordered.recurrent = pool.empty(panels * units * 3 * width, dtype=dtype)
+        ordered.inputs = pool.empty(panels * x.shape[2] * 3 * width, dtype=dtype)
+    packed = ordered.recurrent
+    kept = pool.empty(steps * batch * panels * fields * width, dtype=dtype) if keep else None
+    y = pool.empty(steps, batch, units, dtype=dtype)
+    o = pool.empty(steps, batch, units, dtype=dtype) if spikes else x.new_empty(0)
+    c_last, y_last = x.new_empty(batch, units), x.new_empty(batch, units)
+    _point(
+        layer, x=x, c0=c0, y0=y0, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih,
+        bias_hh=bias_hh, theta=theta, lengths=lengths, packed=packed,
+        packed_inputs=ordered.inputs, kept=kept, y=y, o=o if spikes else None,
+        c_last=c_last, y_last=y_last,
+    )  # fmt: skip
+    _call("egru_forward", layer, size, backward=False)
+    ordered.made_of(*weights)
+    needed = (x, c0, y0, weight_ih, weight_hh, theta, lengths, packed, kept)
+    return (y, o, c_last, y_last), needed, layer.sparse_input
 
 
 class _Layer(torch.autograd.Function):
@@ -73,47 +117,13 @@ class _Layer(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx, x, c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta, lengths, options, keep, spikes, skip,
-        ordered,
-    ):  # fmt: skip
-        ready, weights = ordered.is_ready(weight_ih, weight_hh), (weight_ih, weight_hh)
-        if lengths is not None:
-            # Padding may be anything, NaN included; it must not reach a gradient as 0 * NaN.
-            x = x.masked_fill(~length_mask(lengths, x.shape[0]).unsqueeze(2), 0.0)
-        x = x.contiguous()
-        c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta = (
-            value.contiguous() for value in (c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta)
-        )
-        (steps, batch, _), units, dtype = x.shape, theta.shape[0], x.dtype
-        size = dtype.itemsize
-        width = library().egru_panel(size)
-        panels = -(-units // width)
-        layer = _layer(x, units, options, skip)
-        layer.sparse_input = int(torch.count_nonzero(x)) < INPUT_DENSITY * x.numel()
-        fields = 5 if options.reset == "after" else 4
-        layer.ordered = ready
-        if not ready:
-            ordered.recurrent = pool.empty(panels * units * 3 * width, dtype=dtype)
-            ordered.inputs = pool.empty(panels * x.shape[2] * 3 * width, dtype=dtype)
-        packed = ordered.recurrent
-        kept = pool.empty(steps * batch * panels * fields * width, dtype=dtype) if keep else None
-        y = pool.empty(steps, batch, units, dtype=dtype)
-        o = pool.empty(steps, batch, units, dtype=dtype) if spikes else x.new_empty(0)
-        c_last, y_last = x.new_empty(2, batch, units).unbind()
-        _point(
-            layer, x=x, c0=c0, y0=y0, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih,
-            bias_hh=bias_hh, theta=theta, lengths=lengths, packed=packed,
-            packed_inputs=ordered.inputs, kept=kept, y=y, o=o if spikes else None,
-            c_last=c_last, y_last=y_last,
-        )  # fmt: skip
-        _call("egru_forward", layer, size, backward=False)
-        ordered.made_of(*weights)
-        if keep:
-            ctx.save_for_backward(x, c0, y0, weight_ih, weight_hh, theta, lengths, packed, kept)
-            ctx.options, ctx.skip, ctx.sparse_input = options, skip, layer.sparse_input
+    def forward(ctx, *arguments):
+        inputs, others = arguments[:8], arguments[8:]
+        outputs, needed, ctx.sparse_input = _forward(inputs, *others, keep=True)
+        ctx.save_for_backward(*needed)
+        _, ctx.options, _, ctx.skip, _ = others
         ctx.set_materialize_grads(False)
-        return y, o, c_last.clone(), y_last.clone()
+        return outputs
 
     @staticmethod
     @once_differentiable
@@ -139,7 +149,7 @@ class _Layer(torch.autograd.Function):
         _call("egru_backward", layer, x.dtype.itemsize, backward=True)
         return (
             grad_x, grad_c0, grad_y0, grad_ih, grad_hh, grad_bias_ih, grad_bias_hh, grad_theta,
-            None, None, None, None, None, None,
+            None, None, None, None, None,
         )  # fmt: skip
 
 
