@@ -87,12 +87,13 @@ bench-train: setup ## wall-clock time of training and inference, sparse and dens
 
 $(OUT)/float/%.safetensors: | setup
 	mkdir -p $(@D)
-	$(EGRET) train $* --seed $(if $(filter digits,$*),2,0) -o $@
+	$(EGRET) train $* --seed $(if $(filter digits smnist-row,$*),2,0) -o $@
 
 FLOAT := $(OUT)/float/digits.safetensors $(OUT)/float/har.safetensors
+FLOAT_ROWS := $(OUT)/float/smnist-row.safetensors
 
-widths: setup $(FLOAT) ## accuracy and size at 8, 6, 4 and mixed bits, fine-tuned or not, into docs (half an hour)
-	$(EGRET) widths $(FLOAT) -o docs
+widths: setup $(FLOAT) $(FLOAT_ROWS) ## accuracy and size at 8, 6, 4 and mixed bits, fine-tuned or not, into docs (two hours)
+	$(EGRET) widths $(FLOAT) $(FLOAT_ROWS) -o docs
 
 frontier: setup $(FLOAT) ## accuracy over activity and density of weights, pruned in blocks, into docs (half an hour)
 	$(EGRET) frontier $(FLOAT) -o docs

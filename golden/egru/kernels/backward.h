@@ -193,25 +193,28 @@ class Backward {
   // The unit's state, event and need at the end of step t - 1.
   inline Before before(int64_t t, int64_t b, int p, int v) const {
     const int64_t unit = int64_t(p) * P + v * W;
-    if (t == 0) {
-      const int count = int(units - unit);
-      const int64_t at = b * units + unit;
-      if (count <= 0) return {V<T>{}, V<T>{}, Mask<T>{}};
-      // The gradient on y0 is asked for as it is.
-      return {load_some<T>(c0 + at, count), load_some<T>(y0 + at, count), ~Mask<T>{}};
-    }
-    const V<T> theta = load<T>(space.theta + unit);
-    const V<T> potential = load<T>(kept.potential(t - 1, b, p) + v * W);
+    if (t > 0)
+      return after_step(load<T>(kept.potential(t - 1, b, p) + v * W), load<T>(space.theta + unit),
+                        layer.threshold_reset);
+    const int count = int(units - unit);
+    const int64_t at = b * units + unit;
+    if (count <= 0) return {V<T>{}, V<T>{}, Mask<T>{}};
+    // The gradient on y0 is asked for as it is.
+    return {load_some<T>(c0 + at, count), load_some<T>(y0 + at, count), ~Mask<T>{}};
+  }
+  inline Before after_step(V<T> potential, V<T> theta, bool threshold_reset) const {
     const Mask<T> fired = potential > theta;
-    return {layer.threshold_reset ? select<T>(fired, potential - theta, potential) : potential,
+    return {threshold_reset ? select<T>(fired, potential - theta, potential) : potential,
             select<T>(fired, potential, V<T>{}), fired | (surrogate(potential - theta) > T(0))};
   }
 
-  // Gradient on an output, zero if there is none.
-  inline V<T> given(const void* gradient, int64_t at, int64_t unit) const {
-    const int count = int(units - unit);
-    if (!gradient || count <= 0) return V<T>{};
-    return load_some<T>(static_cast<const T*>(gradient) + at + unit, count);
+  // Gradient on an output for a panel's units, which lie side by side; null if there is none.
+  static const T* given(const void* gradient, int64_t at, int p) {
+    return gradient ? static_cast<const T*>(gradient) + at + int64_t(p) * P : nullptr;
+  }
+  // Vector v of it, zero where there is none; `count` units are left from the panel's first on.
+  static inline V<T> vector_of(const T* gradient, int v, int count) {
+    return gradient && count > v * W ? load_some<T>(gradient + v * W, count - v * W) : V<T>{};
   }
 
   // D, dq and what is carried to step t - 1, but for products with weights.
@@ -239,45 +242,53 @@ class Backward {
         const bool is_last = t == (layer.lengths ? layer.lengths[b] : layer.steps) - 1;
         if (layer.grad_y && t > 0) {
           // Its rows are too far apart for the processor to guess the next one.
-          const T* ahead = static_cast<const T*>(layer.grad_y) + (t - 1) * layer.grad_y_step +
-                           b * layer.grad_y_sequence + int64_t(p) * P;
+          const T* ahead = given(layer.grad_y, (t - 1) * layer.grad_y_step + b * layer.grad_y_sequence, p);
           __builtin_prefetch(ahead, 0, 2);
           __builtin_prefetch(ahead + W, 0, 2);
         }
+        // Looked up before anything is stored: a compiler cannot know that a store leaves these members as they are.
+        const T *const kept_values = kept.value(t, b, p), *const potentials = kept.potential(t, b, p);
+        const T *const earlier = t > 0 ? kept.potential(t - 1, b, p) : nullptr;
+        const T* const thetas = space.theta + int64_t(p) * P;
+        const T *const grad_y = given(layer.grad_y, t * layer.grad_y_step + b * layer.grad_y_sequence, p),
+                *const grad_o = given(layer.grad_o, t * layer.grad_o_step + b * layer.grad_o_sequence, p);
+        T *const carries_y = space.carry_y + (p * batch + b) * P,
+          *const carries_c = space.carry_c + (p * batch + b) * P;
+        const bool threshold_reset = layer.threshold_reset, after = layer.after;
+        const int here = int(units - int64_t(p) * P);
         uint32_t fired = 0;
         T events[P];
+#pragma GCC unroll 2
         for (int v = 0; v < 2; v++) {
-          const int64_t unit = int64_t(p) * P + v * W;
-          const T* values = kept.value(t, b, p) + v * W;
+          const T* values = kept_values + v * W;
           const V<T> z = load<T>(values), r = load<T>(values + P), g = load<T>(values + 2 * P);
-          const V<T> potential = load<T>(kept.potential(t, b, p) + v * W), theta = load<T>(space.theta + unit);
-          const Before was = before(t, b, p, v);
-          T *carry_y = space.carry_y + (p * batch + b) * P + v * W,
-            *carry_c = space.carry_c + (p * batch + b) * P + v * W;
-          V<T> of_y = load<T>(carry_y) + given(layer.grad_y, t * layer.grad_y_step + b * layer.grad_y_sequence, unit);
-          V<T> of_c = load<T>(carry_c);
-          const V<T> of_o = given(layer.grad_o, t * layer.grad_o_step + b * layer.grad_o_sequence, unit);
+          const V<T> potential = load<T>(potentials + v * W), theta = load<T>(thetas + v * W);
+          const Before was =
+              earlier ? after_step(load<T>(earlier + v * W), theta, threshold_reset) : before(0, b, p, v);
+          T *carry_y = carries_y + v * W, *carry_c = carries_c + v * W;
+          V<T> of_y = load<T>(carry_y) + vector_of(grad_y, v, here), of_c = load<T>(carry_c);
+          const V<T> of_o = vector_of(grad_o, v, here);
           if (is_last) {
-            of_y += given(layer.grad_y_last, b * units, unit);
-            of_c += given(layer.grad_c_last, b * units, unit);
+            of_y += vector_of(given(layer.grad_y_last, b * units, p), v, here);
+            of_c += vector_of(given(layer.grad_c_last, b * units, p), v, here);
           }
           const V<T> h = surrogate(potential - theta);
           const Mask<T> o = potential > theta;
           V<T> s = potential * of_y + of_o;
-          if (layer.threshold_reset) s -= theta * of_c;
+          if (threshold_reset) s -= theta * of_c;
           s *= h;
           V<T> d = s + of_c + select<T>(o, of_y, V<T>{});
           sums[THETA][v] += s;
-          if (layer.threshold_reset) sums[THETA][v] += select<T>(o, of_c, V<T>{});
+          if (threshold_reset) sums[THETA][v] += select<T>(o, of_c, V<T>{});
           const V<T> rest = T(1) - z;
           const V<T> da = rest * (T(1) - g * g) * d;
           const V<T> dz = (was.c - g) * z * rest * d;
           store<T>(carry_c, z * d);
-          store<T>(carry_y, layer.threshold_reset ? V<T>{} : -d);
+          store<T>(carry_y, threshold_reset ? V<T>{} : -d);
           store<T>(dq + v * W, dz);
           sums[Z][v] += dz;
           sums[A][v] += da;
-          if (layer.after) {
+          if (after) {
             const V<T> dr = da * load<T>(values + 3 * P) * r * (T(1) - r), dq_g = da * r;
             store<T>(dq + P + v * W, dr);
             store<T>(dq + 2 * P + v * W, dq_g);
