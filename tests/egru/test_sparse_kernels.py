@@ -231,6 +231,20 @@ def stack(kernel, **kwargs):
     return EGRU(12, 70, 3, kernel=kernel, dtype=torch.float64, **kwargs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_a_state_made_of_a_nan_is_one_and_no_other_sequence_has_any(dtype, reset):
+    values, _ = random_case(9, 4, 5, 4, 20, dtype=dtype)
+    x, c0, y0, *parameters = values
+    expected = sparse_layer(x, c0, y0, tuple(parameters), Options(reset=reset), lengths=None)
+    x = x.clone()
+    x[2, 3, 1] = float("nan")
+    _, _, c_last, _ = sparse_layer(x, c0, y0, tuple(parameters), Options(reset=reset), lengths=None)
+    others = [0, 1, 2, 4]
+    assert c_last[3].isnan().all()
+    assert torch.equal(c_last[others], expected[2][others])
+
+
 def test_a_stack_runs_the_same_with_either_kernel_and_carries_its_state_over_windows():
     x = torch.randn(11, 6, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     outputs = {}

@@ -105,7 +105,7 @@ class Forward {
       if (t % space.block == 0) {
         if (layer.sparse_input) list_inputs(t);
         if (space.block > 1)
-          for (int p = first; p < last; p++) add_inputs(t, p, space.sums + p * space.block * batch * 4 * P);
+          for (int p = first; p < last; p++) add_inputs(t, p);
       }
       clear_lists(int(t & 1));
       if (layer.after) {
@@ -181,8 +181,9 @@ class Forward {
   }
 
   // Biases and input products of a panel, from step t on: rows x (z, r, a_g, room for q).
-  void add_inputs(int64_t t, int p, T* sums) {
+  void add_inputs(int64_t t, int p) {
     const T *weight = packed_inputs(p), *bias = space.bias + p * 4 * P;
+    T* sums = sums_at(t, p);
     const int64_t rows = rows_from(t);
     if (layer.sparse_input) {
       for (int64_t n = 0; n < rows; n++) {
@@ -292,7 +293,7 @@ class Forward {
     const bool sparse = double(events) <= dense_share(layer) * double(batch * units);
     const int ranges = sparse ? gather_events(int(t + 1) & 1, events) : 0;
     for (int p = first; p < last; p++) {
-      if (space.block == 1) add_inputs(t, p, sums_at(t, p));
+      if (space.block == 1) add_inputs(t, p);
       if (sparse)
         add_gathered(t, p, ranges);
       else
@@ -376,7 +377,7 @@ class Forward {
   void step_before(int64_t t) {
     const int before = int(t + 1) & 1;
     for (int p = first; p < last; p++) {
-      if (space.block == 1) add_inputs(t, p, sums_at(t, p));
+      if (space.block == 1) add_inputs(t, p);
       const T *sums = sums_at(t, p), *weight = packed(p);
       T* gates = space.gates + p * batch * 3 * P;
       for (int64_t b = 0; b < batch; b++) {
