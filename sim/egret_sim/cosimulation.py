@@ -21,6 +21,7 @@ import numpy as np
 from egret_sim import harness
 from egret_sim.build import Simulation, SimulationError, build, build_root
 from egret_sim.native import NativeSimulation
+from egret_sim.overflow import stop_at_overflow
 from egret_sim.scoreboard import LOGITS, GoldenTrace, Scoreboard
 from egret_sim.tokens import END
 from egret_sim.turns import encode, plan
@@ -137,7 +138,10 @@ def build_bench(
     return build(
         harness.PARTS,
         top=harness.TOP,
-        texts={"accelerator.v": text, "bench.sv": harness.write_top(sidecar, weights=weights)},
+        texts={
+            "accelerator.v": stop_at_overflow(text),
+            "bench.sv": harness.write_top(sidecar, weights=weights),
+        },
         public=harness.PUBLIC,
         optimise=optimise,
         waves=waves,
