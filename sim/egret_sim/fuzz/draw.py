@@ -20,6 +20,7 @@ from egru.options import RESETS, STATE_RESETS
 from egru.testing import random_image, random_input
 
 from .case import Case, Phase
+from .extremes import reach_bounds
 from .forms import draw_form, draw_loads
 from .model_points import potentials
 
@@ -42,8 +43,10 @@ CLASSES_MAX = 24
 LENGTH_MAX = 120
 #: Share of the networks with thresholds at, or next to, potentials that they reach, and of their units.
 NEAR_CHANCE, NEAR_UNITS = 0.3, 0.5
-#: Names the random numbers that forms and such thresholds are drawn from.
-FORMS = 1
+#: Share of the networks that have a sum which is taken to its bounds.
+BOUNDS_CHANCE = 0.4
+#: Names of the random numbers that forms and such thresholds are drawn from, and those sums.
+FORMS, BOUNDS = 1, 2
 #: Cycles that a case may take, by a rough estimate, for each step that was asked for: a large network gets
 #: fewer steps.
 CYCLES_PER_STEP = 400
@@ -69,6 +72,10 @@ def draw_case(seed: int, number: int, steps: int) -> Case:
         phases = draw_loads(rng, phases)
     if rng.random() < NEAR_CHANCE:
         image = near_thresholds(rng, image)
+    rng = np.random.default_rng([seed, number, BOUNDS])
+    if rng.random() < BOUNDS_CHANCE:
+        image, sequences = reach_bounds(rng, image, _longest(image), config.streams)
+        phases = (Phase(sequences, seed=int(rng.integers(1 << 31))), *phases)
     return Case(image, config, phases)
 
 
