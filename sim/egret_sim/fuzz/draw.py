@@ -54,6 +54,25 @@ CYCLES_PER_STEP = 400
 
 def draw_case(seed: int, number: int, steps: int) -> Case:
     """Case ``number`` of a seed, with about ``steps`` steps, or fewer where a step takes many cycles."""
+    case = _draw(seed, number, steps)
+    rng = np.random.default_rng([seed, number, BOUNDS])
+    return _with_bounds(rng, case) if rng.random() < BOUNDS_CHANCE else case
+
+
+def draw_bounded_case(seed: int, number: int) -> Case:
+    """Case ``number`` of a seed, with nothing but what takes a sum to its bounds."""
+    case = _with_bounds(np.random.default_rng([seed, number, BOUNDS]), _draw(seed, number, 0))
+    return dataclasses.replace(case, phases=case.phases[:1])
+
+
+def _with_bounds(rng: np.random.Generator, case: Case) -> Case:
+    """The case with a network that has a sum at its bounds in a phase before the others."""
+    image, sequences = reach_bounds(rng, case.image, _longest(case.image), case.config.streams)
+    phase = Phase(sequences, seed=int(rng.integers(1 << 31)))
+    return dataclasses.replace(case, image=image, phases=(phase, *case.phases))
+
+
+def _draw(seed: int, number: int, steps: int) -> Case:
     rng = np.random.default_rng([seed, number])
     image = draw_image(rng)
     config = draw_config(rng, image)
@@ -72,10 +91,6 @@ def draw_case(seed: int, number: int, steps: int) -> Case:
         phases = draw_loads(rng, phases)
     if rng.random() < NEAR_CHANCE:
         image = near_thresholds(rng, image)
-    rng = np.random.default_rng([seed, number, BOUNDS])
-    if rng.random() < BOUNDS_CHANCE:
-        image, sequences = reach_bounds(rng, image, _longest(image), config.streams)
-        phases = (Phase(sequences, seed=int(rng.integers(1 << 31))), *phases)
     return Case(image, config, phases)
 
 
