@@ -46,7 +46,7 @@ class Bounds:
     @property
     def bits(self) -> int:
         """Bits of the narrowest two's complement number that holds all of it."""
-        return max(int(self.high).bit_length(), (-int(self.low) - 1).bit_length() if self.low < 0 else 0) + 1
+        return max((end if end >= 0 else ~end).bit_length() for end in (self.low, self.high)) + 1
 
     def fits(self, bits: int) -> bool:
         """Whether a two's complement number of `bits` bits holds all of it."""

@@ -86,7 +86,7 @@ WIDTHS: dict[str, tuple[type, _Narrow]] = {
 
 @dataclasses.dataclass(frozen=True)
 class WidthVerdict:
-    """A width that was a bit narrower: what noticed it, if anything did, and how many networks were played."""
+    """A width that was a bit narrower: what noticed it, if anything, and how many networks were played."""
 
     width: str
     text: str | None
