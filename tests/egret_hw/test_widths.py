@@ -10,6 +10,7 @@ import pytest
 from accelerator_simulation import expected_of, simulate, tokens_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from one_sum import FOUND, MINIMAL, STEPS
 
 from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
@@ -25,10 +26,8 @@ from egret_hw.widths import (
     ReadoutWidths,
     Z,
 )
-from egru.image import InputSpec, Layer, LayerSpec, NetworkImage, Readout, ReadoutSpec
 from egru.integer import IntegerNetwork
 from egru.options import RESETS, STATE_RESETS
-from egru.tables import sigmoid_table, tanh_table
 from egru.testing import random_image
 
 SUMS = {
@@ -163,45 +162,6 @@ def test_bits_of_bounds_are_the_fewest(low, high, bits):
     assert Bounds(low, high).bits == bits == exact_sums.least_bits(low, high)
 
 
-def one_unit(input_weight, recurrent_weight, bias, threshold, sigmoid, tanh):
-    """One input and one unit with reset "before": the shape of the network whose candidate's sum wrapped."""
-    spec = LayerSpec(
-        inputs=1, units=1, reset="before", state_reset="threshold",
-        input_weight_bits=6, input_weight_frac=4, recurrent_weight_bits=6, recurrent_weight_frac=5,
-        event_bits=5, table_bits=5,
-    )  # fmt: skip
-    source = InputSpec(size=1, bits=5, frac=3, signed=True)
-    layer = Layer(
-        spec=spec,
-        input_format=source.format,
-        input_weight=np.array(input_weight)[:, None],
-        recurrent_weight=np.array(recurrent_weight)[:, None],
-        bias=np.array(bias)[:, None],
-        threshold=np.array([threshold]),
-        sigmoid=sigmoid,
-        tanh=tanh,
-    )
-    readout = Readout(
-        spec=ReadoutSpec(classes=1, mode="last", weight_bits=6, weight_frac=4, max_steps=1),
-        weight=np.array([[1]]),
-        bias=np.array([-12]),
-    )
-    return NetworkImage(name="one sum", input=source, layers=(layer,), readout=readout, info={})
-
-
-#: The network in which the fault was found, and the same without all that the fault does not need.
-FOUND = one_unit([9, -17, -31], [14, -3, 31], [0, 0, 0, 0], 13213, sigmoid_table(5), tanh_table(5))
-UPPER = np.arange(32) >= 16
-MINIMAL = one_unit(
-    [0, 0, -31],
-    [0, 0, 31],
-    [-(1 << 31), (1 << 31) - 1, 0, 0],
-    13213,
-    np.where(UPPER, 32767, 0),
-    np.where(UPPER, 32767, -32767),
-)
-
-
 def test_with_reset_before_a_candidate_has_one_sum_of_both_kinds_of_products():
     layer = FOUND.layers[0]
     assert (layer.input_shift, layer.recurrent_shift) == (4, 1)
@@ -214,7 +174,7 @@ def test_with_reset_before_a_candidate_has_one_sum_of_both_kinds_of_products():
 
 @pytest.mark.parametrize(("image", "payloads"), [(FOUND, [23, 26]), (MINIMAL, [31, 31])])
 def test_the_network_whose_sum_wrapped_computes_what_the_model_says(image, payloads):
-    x = np.array([[-12], [-16]])
+    x = STEPS
     assert IntegerNetwork(image).run(x).events[0][:, 0].tolist() == payloads
     logits, layers = expected_of(image, [x])
     found = simulate(
@@ -227,7 +187,7 @@ def test_a_sum_a_bit_narrower_is_wrong_in_that_network(monkeypatch):
     exact = LayerWidths.sum_bits.fget
     monkeypatch.setattr(LayerWidths, "sum_bits", property(lambda widths: exact(widths) - 1))
     for image in (FOUND, MINIMAL):
-        x = np.array([[-12], [-16]])
+        x = STEPS
         logits, layers = expected_of(image, [x])
         found = simulate(
             image, AcceleratorConfig(lanes=1), tokens_of([x]), len(logits), stall=0.0, cycles_max=500

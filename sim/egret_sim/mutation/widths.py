@@ -111,9 +111,9 @@ def judge(width: str, seed: int) -> WidthVerdict:
     played = 0
     for number in range(DRAWS_MAX):
         case = draw_bounded_case(seed, number)
-        exact = _built(case)
+        exact = built_widths(case)
         with narrowed(width):
-            if _built(case) == exact:
+            if built_widths(case) == exact:
                 continue
             verdict = check_case(case)
         played += 1
@@ -124,7 +124,7 @@ def judge(width: str, seed: int) -> WidthVerdict:
     return WidthVerdict(width, None, played)
 
 
-def _built(case: Case) -> list[tuple[int, ...]]:
+def built_widths(case: Case) -> list[tuple[int, ...]]:
     """All widths that the accelerator of a case is built with."""
     found: list[tuple[int, ...]] = []
     for layer in case.image.layers:
