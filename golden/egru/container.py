@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from egru.errors import EgretError
-from egru.untrusted import Source, brief, strict_json
+from egru.untrusted import TENSORS_BYTES_MAX, Source, brief, strict_json
 
 #: The types that a network image uses, by their name in a file.
 DTYPES: dict[str, np.dtype] = {"I8": np.dtype("<i1"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4")}
@@ -182,6 +182,10 @@ def write(path: str | Path, metadata: Mapping[str, str], tensors: Mapping[str, n
     text += b" " * (-len(text) % _ALIGNMENT_BYTES)
     if len(text) > HEADER_BYTES_MAX:
         raise ContainerError(f"the header would have {len(text)} bytes, more than {HEADER_BYTES_MAX}")
+    if 8 + len(text) + offset > TENSORS_BYTES_MAX:
+        raise ContainerError(
+            f"the file would have {8 + len(text) + offset} bytes, more than {TENSORS_BYTES_MAX}"
+        )
     _replace(Path(path), b"".join([len(text).to_bytes(8, "little"), text, *chunks]))
 
 

@@ -30,6 +30,7 @@ from egru.formats import (
     TABLE_BITS_RANGE,
     WEIGHT_BITS_RANGE,
     IntFormat,
+    as_integers,
 )
 from egru.untrusted import brief
 
@@ -53,6 +54,12 @@ def _check_int(name: str, value, low: int, high: int) -> None:
         raise ImageError(f"{name} must be an integer {low}..{high}, not {brief(value)}")
 
 
+def _check_kind(name: str, value, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kind):
+        kinds = " or ".join(item.__name__ for item in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ImageError(f"{name} must be of type {kinds}, not {brief(value)}")
+
+
 def _check_choice(name: str, value, choices: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in choices:
         raise ImageError(f"{name} must be {' or '.join(repr(item) for item in choices)}, not {brief(value)}")
@@ -60,9 +67,10 @@ def _check_choice(name: str, value, choices: tuple[str, ...]) -> None:
 
 def _check_array(name: str, value, dtype, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
     """Return a read-only copy of ``value``, checked for integers, shape and range."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu":
-        raise ImageError(f"{name} must hold integers, not {array.dtype}")
+    try:
+        array = as_integers(name, value)
+    except EgretError as error:
+        raise ImageError(str(error)) from None
     if array.shape != shape:
         raise ImageError(f"{name} must have shape {shape}, not {array.shape}")
     outside = (array < low) | (array > high)
@@ -232,6 +240,8 @@ class Layer:
 
     def __post_init__(self) -> None:
         spec = self.spec
+        _check_kind("layer.spec", spec, LayerSpec)
+        _check_kind("layer.input_format", self.input_format, IntFormat)
         units, entries = spec.units, 1 << spec.table_bits
         weight, recurrent = spec.input_weight_format, spec.recurrent_weight_format
         rules = {
@@ -284,12 +294,15 @@ class Readout:
     bias: np.ndarray
 
     def __post_init__(self) -> None:
-        if np.ndim(self.weight) != 2 or not 1 <= np.shape(self.weight)[1] <= SIZE_MAX:
-            raise ImageError(f"readout.weight must have shape (classes, units), not {np.shape(self.weight)}")
+        _check_kind("readout.spec", self.spec, ReadoutSpec)
+        try:
+            shape = as_integers("readout.weight", self.weight).shape
+        except EgretError as error:
+            raise ImageError(str(error)) from None
+        if len(shape) != 2 or not 1 <= shape[1] <= SIZE_MAX:
+            raise ImageError(f"readout.weight must have shape (classes, units), not {shape}")
         classes, fmt = self.spec.classes, self.spec.weight_format
-        weight = _check_array(
-            "readout.weight", self.weight, np.int8, (classes, np.shape(self.weight)[1]), fmt.lo, fmt.hi
-        )
+        weight = _check_array("readout.weight", self.weight, np.int8, (classes, shape[1]), fmt.lo, fmt.hi)
         bias = _check_array("readout.bias", self.bias, np.int32, (classes,), _INT32.lo, _INT32.hi)
         object.__setattr__(self, "weight", weight)
         object.__setattr__(self, "bias", bias)
@@ -315,7 +328,8 @@ class NetworkImage:
     input, layers, readout
         The parts; each layer must take what the one before it sends.
     info
-        Free text for people, anything that JSON can hold. Never changes a computed bit.
+        Free text for people, anything that JSON can hold, of at most `INFO_DEPTH_MAX` levels. Never changes
+        a computed bit.
 
     Raises
     ------
@@ -332,6 +346,11 @@ class NetworkImage:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isprintable() or not 1 <= len(self.name) <= 64:
             raise ImageError(f"name must be 1 to 64 printable characters, not {brief(self.name)}")
+        _check_kind("input", self.input, InputSpec)
+        _check_kind("readout", self.readout, Readout)
+        _check_kind("layers", self.layers, (list, tuple))
+        for index, layer in enumerate(self.layers):
+            _check_kind(f"layers.{index}", layer, Layer)
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "info", _plain_json(self.info))
         if not self.layers:
@@ -380,8 +399,9 @@ def save_image(image: NetworkImage, path: str | Path) -> None:
     Raises
     ------
     EgretError
-        If the file cannot be written.
+        If the file cannot be written, or ``info`` was changed to what no file can hold.
     """
+    _check_kind("image", image, NetworkImage)
     description = {
         "format": FORMAT,
         "version": VERSION,

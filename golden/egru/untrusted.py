@@ -70,9 +70,9 @@ def brief(value: object) -> str:
     return " ".join(_BRIEF.repr(value).split())
 
 
-def shown(path: object) -> str:
-    """Show a path in a message: as it is, or quoted where it holds what cannot be printed."""
-    text = str(path)
+def shown(name: object) -> str:
+    """Show a path or a name in a message: as it is, or quoted where it holds what cannot be printed."""
+    text = str(name)
     text = text if text.isprintable() else repr(text)
     half = _SHOWN_MAX // 2
     return text if len(text) <= _SHOWN_MAX else f"{text[:half]}...{text[-half:]}"

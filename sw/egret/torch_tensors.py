@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from egru.container import ALL_TYPES, read_header
 from egru.errors import EgretError
-from egru.untrusted import TENSORS_BYTES_MAX, brief, opened
+from egru.untrusted import TENSORS_BYTES_MAX, brief, opened, shown
 
 from .files import egret_header, reading
 
@@ -53,7 +53,7 @@ def check_finite(what: str, tensors: dict[str, Tensor]) -> None:
         if not value.is_floating_point():
             continue
         if not torch.isfinite(value.float() if value.dtype.itemsize == 1 else value).all():
-            raise EgretError(f"{name} of {what} must hold finite numbers only")
+            raise EgretError(f"{shown(name)} of {what} must hold finite numbers only")
 
 
 def misfit(network: nn.Module, tensors: dict[str, Tensor]) -> str | None:

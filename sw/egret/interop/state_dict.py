@@ -63,7 +63,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if isinstance(found, Mapping):
         for name, value in found.items():
             if isinstance(value, Odd):
-                raise EgretError(f"{name} of {what} must be a plain dense tensor")
+                raise EgretError(f"{shown(name)} of {what} must be a plain dense tensor")
             if isinstance(value, Tensor):
                 tensors[name] = value
     if not tensors:

@@ -15,6 +15,8 @@ from typing import IO, Any, ClassVar
 
 import numpy as np
 
+from egru.untrusted import brief, shown
+
 Whitelist = Mapping[tuple[str, str], Any]  #: what a module and a name in it stand for
 
 FAULTS = (
@@ -41,13 +43,13 @@ class _NamedArray:
 
 def _encode(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it encodes as {encoding!r}")
+        raise pickle.UnpicklingError(f"it encodes as {brief(encoding)}")
     return text.encode("latin1")
 
 
 def _array(cls: type, _shape: tuple, _typecode: bytes) -> np.ndarray:
     if cls is not _NamedArray:
-        raise pickle.UnpicklingError(f"it makes an array of {cls!r}")
+        raise pickle.UnpicklingError(f"it makes an array of {brief(cls)}")
     return np.ndarray((0,), np.int8)  # its state, which follows, sets shape, type and contents
 
 
@@ -86,7 +88,7 @@ class _Reader(_Python):
         try:
             return self.allowed[module, name]
         except KeyError:
-            raise ForbiddenError(f"it names {module}.{name}") from None
+            raise ForbiddenError(f"it names {shown(f'{module}.{name}')}") from None
 
     def persistent_load(self, pid: Any) -> Any:
         if self.persistent is None:
@@ -110,6 +112,14 @@ class _Reader(_Python):
     def load_set(self) -> None:
         raise ForbiddenError("it holds a set")
 
+    def load_bytearray8(self) -> None:
+        length = int.from_bytes(self.read(8), "little")
+        data = bytearray(self.read(length))  # Python's own first makes a place of any length for it
+        if len(data) != length:
+            raise EOFError
+        self.append(data)
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems
     dispatch[pickle.DICT[0]] = load_dict
