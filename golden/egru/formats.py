@@ -150,7 +150,7 @@ class IntFormat:
 def _real(name: str, values: object) -> np.ndarray:
     array = as_array(name, values)
     # Integers of any length are objects for numpy, and complex numbers and texts are not to become real.
-    if array.dtype == object and all(type(item) in (int, float) for item in array.flat):
+    if array.dtype == object and all(isinstance(item, int | float) for item in array.flat):
         try:
             return array.astype(np.float64)
         except OverflowError:
