@@ -58,7 +58,7 @@ class Checkpoint:
 
     def network(self) -> nn.Module:
         """Build the network with its trained weights, in evaluation mode."""
-        what = f"weights must fit a {self.model} of {self.recipe.label} units"
+        what = f"weights must fit a {self.model} of {shown(self.recipe.label)} units"
         check_room(what, self.weights, self.input_size, self.recipe.shape, self.num_classes)
         network = build(self.model, self.input_size, self.num_classes, self.recipe)
         if reason := misfit(network, self.weights):

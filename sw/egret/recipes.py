@@ -245,7 +245,7 @@ def check_model(model: str) -> str:
 def check_seed(seed: int) -> int:
     """Return ``seed`` if both random generators take it, else raise EgretError."""
     if not 0 <= seed < 2**63:
-        raise EgretError(f"seed must be at least 0 and below 2^63, not {seed}")
+        raise EgretError(f"seed must be at least 0 and below 2^63, not {brief(seed)}")
     return seed
 
 

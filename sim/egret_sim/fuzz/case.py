@@ -139,7 +139,7 @@ def load_case(path: Path) -> Case:
         raise EgretError(f"{shown(path)} must be a case that `egret fuzz` saved, but is {error}") from None
     try:
         return _case_from_json(content, path.parent)
-    except (EgretError, TypeError) as error:
+    except ValueError as error:  # of Stalls; an EgretError is one, too
         raise EgretError(
             f"{shown(path)} must be a case that `egret fuzz` saved, but is not ({error})"
         ) from None
