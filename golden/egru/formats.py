@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from egru.errors import EgretError
+from egru.untrusted import brief
 
 #: Fraction of the narrowed sums ``a`` and ``q``.
 NARROW_FRAC = 11
@@ -68,6 +69,25 @@ def round_half_up(values: np.ndarray) -> np.ndarray:
     return below + (values - below >= 0.5)
 
 
+def as_array(name: str, value: object) -> np.ndarray:
+    """Return what numpy makes of a value, or raise EgretError where it makes nothing of it."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError, RecursionError):
+        raise EgretError(
+            f"{name} must be an array, its rows all of one length, not {brief(type(value))}: {brief(value)}"
+        ) from None
+
+
+def as_integers(name: str, value: object, hint: str = "") -> np.ndarray:
+    """Return a value as an array of integers, of whatever type it has, or raise EgretError."""
+    array = as_array(name, value)
+    if array.dtype.kind not in "iu":
+        what = "objects, or numbers beyond 64 bits" if array.dtype == object else array.dtype
+        raise EgretError(f"{name} must hold integers, not {what}{hint}")
+    return array
+
+
 @dataclass(frozen=True)
 class IntFormat:
     """An integer format: an integer ``v`` of it stands for the real number ``v * 2^-frac``.
@@ -88,13 +108,15 @@ class IntFormat:
 
     def __post_init__(self) -> None:
         if not isinstance(self.signed, bool):
-            raise EgretError(f"signed must be true or false, not {self.signed!r}")
+            raise EgretError(f"signed must be true or false, not {brief(self.signed)}")
         low = 2 if self.signed else 1
         kind = "signed" if self.signed else "unsigned"
         if type(self.bits) is not int or not low <= self.bits <= 32:
-            raise EgretError(f"bits of a format must be an integer {low}..32 ({kind}), not {self.bits!r}")
+            raise EgretError(
+                f"bits of a format must be an integer {low}..32 ({kind}), not {brief(self.bits)}"
+            )
         if type(self.frac) is not int or not 0 <= self.frac <= 32:
-            raise EgretError(f"frac of a format must be an integer 0..32, not {self.frac!r}")
+            raise EgretError(f"frac of a format must be an integer 0..32, not {brief(self.frac)}")
 
     @property
     def lo(self) -> int:
@@ -112,14 +134,27 @@ class IntFormat:
         Raises
         ------
         EgretError
-            If a value is not a finite number.
+            If a value is not a finite real number.
         """
-        real = np.asarray(values, dtype=np.float64)
+        real = _real("values to quantise", values)
         if not np.isfinite(real).all():
             bad = real[~np.isfinite(real)].flat[0]
             raise EgretError(f"values to quantise must be finite numbers, not {bad}")
         return np.clip(round_half_up(np.ldexp(real, self.frac)), self.lo, self.hi).astype(np.int64)
 
     def to_real(self, values) -> np.ndarray:
-        """Real values (float64) of integers at this format's fraction."""
-        return np.ldexp(np.asarray(values, dtype=np.float64), -self.frac)
+        """Real values (float64) of integers at this format's fraction; raises EgretError for no numbers."""
+        return np.ldexp(_real("values", values), -self.frac)
+
+
+def _real(name: str, values: object) -> np.ndarray:
+    array = as_array(name, values)
+    # Integers of any length are objects for numpy, and complex numbers and texts are not to become real.
+    if array.dtype == object and all(isinstance(item, int | float) for item in array.flat):
+        try:
+            return array.astype(np.float64)
+        except OverflowError:
+            raise EgretError(f"{name} must be finite numbers, not {brief(values)}") from None
+    if not np.can_cast(array.dtype, np.float64, "same_kind"):
+        raise EgretError(f"{name} must be real numbers, not {array.dtype}")
+    return array.astype(np.float64)

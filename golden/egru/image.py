@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from egru import container
+from egru import container, untrusted
 from egru.errors import EgretError
 from egru.formats import (
     BIAS_BITS,
@@ -30,12 +30,17 @@ from egru.formats import (
     TABLE_BITS_RANGE,
     WEIGHT_BITS_RANGE,
     IntFormat,
+    as_integers,
 )
+from egru.untrusted import brief
 
 FORMAT = "egret-network-image"
 VERSION = 1
 #: What a readout may answer with: the logits of each step, of the last step, or summed over all steps.
 MODES = ("mean", "last", "every")
+
+#: Levels of objects and lists in ``info``: it stands inside the object that describes the image.
+INFO_DEPTH_MAX = untrusted.JSON_DEPTH_MAX - 1
 
 _INT32 = IntFormat(BIAS_BITS, 0, True)
 
@@ -46,21 +51,26 @@ class ImageError(EgretError):
 
 def _check_int(name: str, value, low: int, high: int) -> None:
     if type(value) is not int or not low <= value <= high:
-        raise ImageError(f"{name} must be an integer {low}..{high}, not {container.brief(value)}")
+        raise ImageError(f"{name} must be an integer {low}..{high}, not {brief(value)}")
+
+
+def _check_kind(name: str, value, kind: type | tuple[type, ...]) -> None:
+    if not isinstance(value, kind):
+        kinds = " or ".join(item.__name__ for item in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ImageError(f"{name} must be of type {kinds}, not {brief(value)}")
 
 
 def _check_choice(name: str, value, choices: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in choices:
-        raise ImageError(
-            f"{name} must be {' or '.join(repr(item) for item in choices)}, not {container.brief(value)}"
-        )
+        raise ImageError(f"{name} must be {' or '.join(repr(item) for item in choices)}, not {brief(value)}")
 
 
 def _check_array(name: str, value, dtype, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
     """Return a read-only copy of ``value``, checked for integers, shape and range."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "iu":
-        raise ImageError(f"{name} must hold integers, not {array.dtype}")
+    try:
+        array = as_integers(name, value)
+    except EgretError as error:
+        raise ImageError(str(error)) from None
     if array.shape != shape:
         raise ImageError(f"{name} must have shape {shape}, not {array.shape}")
     outside = (array < low) | (array > high)
@@ -83,7 +93,7 @@ class InputSpec:
     def __post_init__(self) -> None:
         _check_int("input.size", self.size, 1, SIZE_MAX)
         if not isinstance(self.signed, bool):
-            raise ImageError(f"input.signed must be true or false, not {container.brief(self.signed)}")
+            raise ImageError(f"input.signed must be true or false, not {brief(self.signed)}")
         _check_int("input.bits", self.bits, 2 if self.signed else 1, 8)
         _check_int("input.frac", self.frac, *FRAC_RANGE)
 
@@ -182,7 +192,7 @@ class ReadoutSpec:
             _check_int("readout.max_steps", self.max_steps, 1, STEPS_MAX)
         elif type(self.max_steps) is not int or self.max_steps != 1:
             raise ImageError(
-                f"readout.max_steps must be 1 in mode {self.mode!r}, not {container.brief(self.max_steps)}"
+                f"readout.max_steps must be 1 in mode {self.mode!r}, not {brief(self.max_steps)}"
             )
 
     @property
@@ -230,6 +240,8 @@ class Layer:
 
     def __post_init__(self) -> None:
         spec = self.spec
+        _check_kind("layer.spec", spec, LayerSpec)
+        _check_kind("layer.input_format", self.input_format, IntFormat)
         units, entries = spec.units, 1 << spec.table_bits
         weight, recurrent = spec.input_weight_format, spec.recurrent_weight_format
         rules = {
@@ -282,12 +294,15 @@ class Readout:
     bias: np.ndarray
 
     def __post_init__(self) -> None:
-        if np.ndim(self.weight) != 2 or not 1 <= np.shape(self.weight)[1] <= SIZE_MAX:
-            raise ImageError(f"readout.weight must have shape (classes, units), not {np.shape(self.weight)}")
+        _check_kind("readout.spec", self.spec, ReadoutSpec)
+        try:
+            shape = as_integers("readout.weight", self.weight).shape
+        except EgretError as error:
+            raise ImageError(str(error)) from None
+        if len(shape) != 2 or not 1 <= shape[1] <= SIZE_MAX:
+            raise ImageError(f"readout.weight must have shape (classes, units), not {shape}")
         classes, fmt = self.spec.classes, self.spec.weight_format
-        weight = _check_array(
-            "readout.weight", self.weight, np.int8, (classes, np.shape(self.weight)[1]), fmt.lo, fmt.hi
-        )
+        weight = _check_array("readout.weight", self.weight, np.int8, (classes, shape[1]), fmt.lo, fmt.hi)
         bias = _check_array("readout.bias", self.bias, np.int32, (classes,), _INT32.lo, _INT32.hi)
         object.__setattr__(self, "weight", weight)
         object.__setattr__(self, "bias", bias)
@@ -313,7 +328,8 @@ class NetworkImage:
     input, layers, readout
         The parts; each layer must take what the one before it sends.
     info
-        Free text for people, anything that JSON can hold. Never changes a computed bit.
+        Free text for people, anything that JSON can hold, of at most `INFO_DEPTH_MAX` levels. Never changes
+        a computed bit.
 
     Raises
     ------
@@ -329,7 +345,12 @@ class NetworkImage:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isprintable() or not 1 <= len(self.name) <= 64:
-            raise ImageError(f"name must be 1 to 64 printable characters, not {container.brief(self.name)}")
+            raise ImageError(f"name must be 1 to 64 printable characters, not {brief(self.name)}")
+        _check_kind("input", self.input, InputSpec)
+        _check_kind("readout", self.readout, Readout)
+        _check_kind("layers", self.layers, (list, tuple))
+        for index, layer in enumerate(self.layers):
+            _check_kind(f"layers.{index}", layer, Layer)
         object.__setattr__(self, "layers", tuple(self.layers))
         object.__setattr__(self, "info", _plain_json(self.info))
         if not self.layers:
@@ -355,11 +376,21 @@ class NetworkImage:
 def _plain_json(info) -> dict:
     """Return a deep copy of ``info`` as a reader of the file would see it."""
     if not isinstance(info, dict):
-        raise ImageError(f"info must be a JSON object, not {container.brief(info)}")
+        raise ImageError(f"info must be a JSON object, not {brief(info)}")
     try:
-        return container.strict_json(json.dumps(info, allow_nan=False))
-    except (TypeError, ValueError, RecursionError) as error:
+        return untrusted.strict_json(json.dumps(info, allow_nan=False), INFO_DEPTH_MAX)
+    except untrusted.JSONError as error:
         raise ImageError(f"info must hold what JSON can hold: {error}") from None
+    except TypeError:
+        raise ImageError(
+            "info must hold what JSON can hold: dictionaries whose keys are texts, lists, texts, "
+            "Python's numbers, True, False and None"
+        ) from None
+    except (ValueError, RecursionError):
+        raise ImageError(
+            "info must hold what JSON can hold: no NaN, no infinity, no integer of thousands of digits, "
+            "nothing that holds itself or is nested too deeply"
+        ) from None
 
 
 def save_image(image: NetworkImage, path: str | Path) -> None:
@@ -368,8 +399,9 @@ def save_image(image: NetworkImage, path: str | Path) -> None:
     Raises
     ------
     EgretError
-        If the file cannot be written.
+        If the file cannot be written, or ``info`` was changed to what no file can hold.
     """
+    _check_kind("image", image, NetworkImage)
     description = {
         "format": FORMAT,
         "version": VERSION,
@@ -377,7 +409,7 @@ def save_image(image: NetworkImage, path: str | Path) -> None:
         "input": asdict(image.input),
         "layers": [asdict(layer.spec) for layer in image.layers],
         "readout": asdict(image.readout.spec),
-        "info": image.info,
+        "info": _plain_json(image.info),  # a program may have changed it since
     }
     tensors = {
         f"layers.{index}.{name}": getattr(layer, name)
@@ -397,89 +429,94 @@ def load_image(path: str | Path) -> NetworkImage:
         If the file cannot be read, or breaks a rule of docs/numerics.md; the message begins with the path.
     """
     try:
-        metadata, tensors = container.read(path)
-        return _assemble(metadata, tensors)
+        with untrusted.opened(path, untrusted.TENSORS_BYTES_MAX) as source:
+            metadata, entries = container.read_header(source, container.INTEGERS)
+            parts = _Parts(metadata)
+            parts.check_tensors(entries)
+            return parts.assemble(container.read_arrays(source, entries))
+    except untrusted.UnreadableError as error:
+        raise ImageError(f"{untrusted.shown(path)}: cannot be read: {error}") from None
     except EgretError as error:
-        raise ImageError(f"{path}: {error}") from None
+        raise ImageError(f"{untrusted.shown(path)}: {error}") from None
 
 
-def _assemble(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> NetworkImage:
-    if set(metadata) != {"egret"}:
-        raise ImageError(
-            f"__metadata__ must have the one entry 'egret', not {container.brief(sorted(metadata))}"
+class _Parts:
+    """A file's description, checked, before any of its tensors is read."""
+
+    def __init__(self, metadata: dict[str, str]) -> None:
+        if set(metadata) != {"egret"}:
+            raise ImageError(f"__metadata__ must have the one entry 'egret', not {brief(sorted(metadata))}")
+        # Half a character in the name or in info is refused with them.
+        description = untrusted.strict_json(metadata["egret"], halves=True)
+        if not isinstance(description, dict) or description.get("format") != FORMAT:
+            raise ImageError(f"format must be {FORMAT!r}: this is no network image")
+        if type(description.get("version")) is not int or description["version"] != VERSION:
+            raise ImageError(f"version must be {VERSION}, not {brief(description.get('version'))}")
+        _check_keys(
+            "the image", description, ("format", "version", "name", "input", "layers", "readout", "info")
         )
-    description = container.strict_json(metadata["egret"])
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ImageError(f"format must be {FORMAT!r}: this is no network image")
-    if type(description.get("version")) is not int or description["version"] != VERSION:
-        raise ImageError(f"version must be {VERSION}, not {container.brief(description.get('version'))}")
-    _check_keys("the image", description, ("format", "version", "name", "input", "layers", "readout", "info"))
-    if not isinstance(description["layers"], list):
-        raise ImageError("layers must be a list")
-    arriving = _spec(InputSpec, "input", description["input"])
-    specs = []
-    for index, entry in enumerate(description["layers"]):
-        try:
-            specs.append(_spec(LayerSpec, "layer", entry))
-        except ImageError as error:
-            raise ImageError(f"layers.{index}: {error}") from None
-    readout = _spec(ReadoutSpec, "readout", description["readout"])
+        if not isinstance(description["layers"], list):
+            raise ImageError("layers must be a list")
+        self.input = _spec(InputSpec, "input", description["input"])
+        self.layers = []
+        for index, entry in enumerate(description["layers"]):
+            try:
+                self.layers.append(_spec(LayerSpec, "layer", entry))
+            except ImageError as error:
+                raise ImageError(f"layers.{index}: {error}") from None
+        self.readout = _spec(ReadoutSpec, "readout", description["readout"])
+        self.name, self.info = description["name"], description["info"]
 
-    units = specs[-1].units if specs else 0
-    expected = {
-        "readout.weight": ("I8", (readout.classes, units)),
-        "readout.bias": ("I32", (readout.classes,)),
-    }
-    for index, spec in enumerate(specs):
-        entries = (1 << spec.table_bits,)
-        expected |= {
-            f"layers.{index}.input_weight": ("I8", (3 * spec.units, spec.inputs)),
-            f"layers.{index}.recurrent_weight": ("I8", (3 * spec.units, spec.units)),
-            f"layers.{index}.bias": ("I32", (4, spec.units)),
-            f"layers.{index}.threshold": ("I16", (spec.units,)),
-            f"layers.{index}.sigmoid": ("I16", entries),
-            f"layers.{index}.tanh": ("I16", entries),
+    def check_tensors(self, entries: dict[str, container.Entry]) -> None:
+        """Compare the types and shapes of a header with those that the description asks for."""
+        units = self.layers[-1].units if self.layers else 0
+        expected = {
+            "readout.weight": ("I8", (self.readout.classes, units)),
+            "readout.bias": ("I32", (self.readout.classes,)),
         }
-    _check_tensors(tensors, expected)
+        for index, spec in enumerate(self.layers):
+            table = (1 << spec.table_bits,)
+            expected |= {
+                f"layers.{index}.input_weight": ("I8", (3 * spec.units, spec.inputs)),
+                f"layers.{index}.recurrent_weight": ("I8", (3 * spec.units, spec.units)),
+                f"layers.{index}.bias": ("I32", (4, spec.units)),
+                f"layers.{index}.threshold": ("I16", (spec.units,)),
+                f"layers.{index}.sigmoid": ("I16", table),
+                f"layers.{index}.tanh": ("I16", table),
+            }
+        if missing := sorted(expected.keys() - entries.keys()):
+            raise ImageError(f"tensors are missing: {brief(missing)}")
+        if extra := sorted(entries.keys() - expected.keys()):
+            raise ImageError(f"tensors that no image has: {brief(extra)}")
+        for name, (dtype, shape) in expected.items():
+            entry = entries[name]
+            if (entry.dtype, entry.shape) != (dtype, shape):
+                found = container.DTYPES[entry.dtype].name
+                raise ImageError(
+                    f"tensor {name} must be {dtype} of shape {shape}, not {found} of shape {entry.shape}"
+                )
 
-    layers = []
-    fmt = arriving.format
-    for index, spec in enumerate(specs):
-        parts = {name: tensors[f"layers.{index}.{name}"] for name in Layer.TENSORS}
-        try:
-            layers.append(Layer(spec=spec, input_format=fmt, **parts))
-        except ImageError as error:
-            raise ImageError(f"layers.{index}: {error}") from None
-        fmt = spec.event_format
-    return NetworkImage(
-        name=description["name"],
-        input=arriving,
-        layers=tuple(layers),
-        readout=Readout(spec=readout, weight=tensors["readout.weight"], bias=tensors["readout.bias"]),
-        info=description["info"],
-    )
+    def assemble(self, tensors: dict[str, np.ndarray]) -> NetworkImage:
+        """Return the image of tensors that suit the description."""
+        layers = []
+        arriving = self.input.format
+        for index, spec in enumerate(self.layers):
+            parts = {name: tensors[f"layers.{index}.{name}"] for name in Layer.TENSORS}
+            try:
+                layers.append(Layer(spec=spec, input_format=arriving, **parts))
+            except ImageError as error:
+                raise ImageError(f"layers.{index}: {error}") from None
+            arriving = spec.event_format
+        readout = Readout(spec=self.readout, weight=tensors["readout.weight"], bias=tensors["readout.bias"])
+        return NetworkImage(self.name, self.input, tuple(layers), readout, self.info)
 
 
 def _check_keys(what: str, value, names: tuple[str, ...]) -> None:
     if not isinstance(value, dict) or set(value) != set(names):
         have = sorted(value) if isinstance(value, dict) else value
-        raise ImageError(f"{what} must be an object of {', '.join(names)}, not {container.brief(have)}")
+        raise ImageError(f"{what} must be an object of {', '.join(names)}, not {brief(have)}")
 
 
 def _spec(kind, name: str, entry):
     _check_keys(name, entry, tuple(field.name for field in fields(kind)))
     return kind(**entry)
-
-
-def _check_tensors(tensors: dict[str, np.ndarray], expected: dict[str, tuple[str, tuple[int, ...]]]) -> None:
-    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-    if missing:
-        raise ImageError(f"tensors are missing: {container.brief(missing)}")
-    if extra:
-        raise ImageError(f"tensors that no image has: {container.brief(extra)}")
-    for name, (dtype, shape) in expected.items():
-        array = tensors[name]
-        if array.dtype != container.DTYPES[dtype] or array.shape != shape:
-            raise ImageError(
-                f"tensor {name} must be {dtype} of shape {shape}, not {array.dtype} of shape {array.shape}"
-            )

@@ -10,8 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from egru.errors import EgretError
-from egru.formats import NARROW_BITS, NARROW_FRAC, STATE_FRAC, round_shift, saturate_signed
+from egru.formats import (
+    NARROW_BITS,
+    NARROW_FRAC,
+    STATE_FRAC,
+    as_array,
+    as_integers,
+    round_shift,
+    saturate_signed,
+)
 from egru.image import Layer, NetworkImage
+from egru.untrusted import brief
 
 State = list[tuple[np.ndarray, np.ndarray]]
 
@@ -71,6 +80,8 @@ class IntegerNetwork:
     """
 
     def __init__(self, image: NetworkImage) -> None:
+        if not isinstance(image, NetworkImage):
+            raise TypeError(f"image must be a NetworkImage, not {brief(image)}")
         self.image = image
 
     def run(self, x, lengths=None, state: State | None = None) -> Trace:
@@ -85,16 +96,18 @@ class IntegerNetwork:
             Steps of each of the B sequences, 1..T; all T if not given. What ``x`` holds beyond a length has
             no effect.
         state
-            Per layer (c, y), each B x N, as `Trace.last` returned them for the window before; for x with B.
+            Per layer (c, y), each B x N, as `Trace.last` returned them for the window before (N for x of
+            T x I). In mode ``mean`` the logits are those of this window alone.
 
         Raises
         ------
         EgretError
             If ``x`` is not integers, has a wrong shape, no steps, values outside the input format, or, in
-            mode ``mean``, more than ``max_steps`` steps; or if ``lengths`` does not fit ``x``.
+            mode ``mean``, more than ``max_steps`` steps; or if ``lengths`` or ``state`` does not fit ``x``
+            and the network.
         """
-        single = np.ndim(x) == 2
-        x, lengths = self._checked(x, lengths)
+        x, lengths, single = self._checked(x, lengths)
+        state = None if state is None else self._checked_state(state, len(lengths), single)
         steps = x.shape[0]
         alive = np.arange(steps)[:, None] < lengths  # T x B
         events, states, gated = [], [], []
@@ -115,35 +128,55 @@ class IntegerNetwork:
             logits = logits[..., 0, :]
         return Trace(events, states, logits, gated)
 
-    def _checked(self, x, lengths) -> tuple[np.ndarray, np.ndarray]:
-        x = np.asarray(x)
-        spec, readout = self.image.input, self.image.readout.spec
-        if x.dtype.kind not in "iu":
-            raise EgretError(f"x must hold integers, not {x.dtype}: image.input.format.quantise makes them")
-        if x.ndim not in (2, 3) or x.shape[-1] != spec.size:
-            raise EgretError(f"x must have shape T x {spec.size} or T x B x {spec.size}, not {x.shape}")
-        if x.ndim == 2:
+    def _checked(self, x, lengths) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Return x as T x B x I, its lengths, and whether it was T x I."""
+        x = as_integers("x", x, ": image.input.format.quantise makes them")
+        size = self.image.input.size
+        if x.ndim not in (2, 3) or x.shape[-1] != size:
+            raise EgretError(f"x must have shape T x {size} or T x B x {size}, not {x.shape}")
+        single = x.ndim == 2
+        if single:
             if lengths is not None:
                 raise EgretError("lengths need x of shape T x B x I; for one sequence cut x instead")
             x = x[:, None]
         steps, batch = x.shape[:2]
         if steps == 0 or batch == 0:
             raise EgretError(f"x must have at least one step and one sequence, not shape {x.shape}")
-        lengths = np.full(batch, steps) if lengths is None else np.asarray(lengths)
+        lengths = np.full(batch, steps) if lengths is None else as_array("lengths", lengths)
         if lengths.dtype.kind not in "iu" or lengths.shape != (batch,):
             raise EgretError(
                 f"lengths must be {batch} integers, not {lengths.dtype} of shape {lengths.shape}"
             )
         if lengths.min() < 1 or lengths.max() > steps:
             raise EgretError(f"lengths must be within 1..{steps}, not {lengths.min()}..{lengths.max()}")
-        if readout.mode == "mean" and lengths.max() > readout.max_steps:
-            raise EgretError(
-                f"a sequence must have at most max_steps = {readout.max_steps} steps, not {lengths.max()}"
-            )
-        fmt = spec.format
-        if x.min() < fmt.lo or x.max() > fmt.hi:
-            raise EgretError(f"x must be within {fmt.lo}..{fmt.hi}, not {x.min()}..{x.max()}")
-        return x.astype(np.int64), lengths.astype(np.int64)
+        _check_steps("a sequence", int(lengths.max()), self.image)
+        _check_values("x", x, self.image)
+        return x.astype(np.int64), lengths.astype(np.int64), single
+
+    def _checked_state(self, state, batch: int, single: bool) -> State:
+        layers = self.image.layers
+        if not isinstance(state, list | tuple) or len(state) != len(layers):
+            raise EgretError(f"state must be a list of {len(layers)} pairs (c, y), not {brief(state)}")
+        checked = []
+        for index, (layer, pair) in enumerate(zip(layers, state, strict=True)):
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise EgretError(f"state of layer {index} must be a pair (c, y), not {brief(pair)}")
+            ranges = {"c": layer.spec.state_range, "y": (0, layer.event_format.hi)}
+            parts = []
+            for (name, (low, high)), part in zip(ranges.items(), pair, strict=True):
+                what, shape = f"{name} of layer {index} in state", (batch, layer.spec.units)
+                values = as_integers(what, part)
+                if single and values.ndim == 1:
+                    values = values[None]
+                if values.shape != shape:
+                    raise EgretError(f"{what} must have shape {shape}, not {values.shape}")
+                if values.min() < low or values.max() > high:
+                    raise EgretError(
+                        f"{what} must be within {low}..{high}, not {values.min()}..{values.max()}"
+                    )
+                parts.append(values.astype(np.int64))
+            checked.append((parts[0], parts[1]))
+        return checked
 
     def _read_out(self, events: np.ndarray, alive: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         readout = self.image.readout
@@ -154,6 +187,29 @@ class IntegerNetwork:
             last = events[lengths - 1, np.arange(len(lengths))]
             return _product(last, readout.weight) + readout.bias
         return (_product(events, readout.weight) + readout.bias) * alive[:, :, None]
+
+
+def check_sequence(name: str, x, image: NetworkImage) -> np.ndarray:
+    """Return one sequence, steps x inputs, as integers that an image takes, or raise EgretError."""
+    x = as_integers(name, x)
+    size = image.input.size
+    if x.ndim != 2 or x.shape[1] != size or len(x) == 0:
+        raise EgretError(f"{name} must have shape (steps, {size}) with at least one step, not {x.shape}")
+    _check_values(name, x, image)
+    _check_steps(name, len(x), image)
+    return x
+
+
+def _check_values(name: str, x: np.ndarray, image: NetworkImage) -> None:
+    low, high = image.input.format.lo, image.input.format.hi
+    if x.min() < low or x.max() > high:
+        raise EgretError(f"{name} must be within {low}..{high}, not {x.min()}..{x.max()}")
+
+
+def _check_steps(name: str, steps: int, image: NetworkImage) -> None:
+    readout = image.readout.spec
+    if readout.mode == "mean" and steps > readout.max_steps:
+        raise EgretError(f"{name} must have at most max_steps = {readout.max_steps} steps, not {steps}")
 
 
 def _run_layer(

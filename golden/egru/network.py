@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from egru.egru import EGRU, State, check_lengths, positive_integer
 from egru.errors import EgretError
 from egru.functional import length_mask
+from egru.untrusted import brief
 
 READOUT_MODES = ("mean", "last", "every")
 
@@ -53,7 +54,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         if readout not in READOUT_MODES:
-            raise EgretError(f"readout must be one of {READOUT_MODES}, not {readout!r}")
+            raise EgretError(f"readout must be one of {READOUT_MODES}, not {brief(readout)}")
         if "batch_first" in options:
             raise TypeError("Network takes T x B x I only; batch_first is an option of EGRU")
         self.num_classes = positive_integer("num_classes", num_classes)

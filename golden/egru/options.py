@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from egru.errors import EgretError
 from egru.formats import RESETS, STATE_RESETS
+from egru.untrusted import brief
 
 KERNELS = ("auto", "dense", "sparse")  #: what computes a layer; see `egru.EGRU`
 
@@ -36,23 +37,23 @@ class Options:
     def __post_init__(self) -> None:
         """Check every value once, at the border."""
         if self.reset not in RESETS:
-            raise EgretError(f"reset must be one of {RESETS}, not {self.reset!r}")
+            raise EgretError(f"reset must be one of {RESETS}, not {brief(self.reset)}")
         if self.state_reset not in STATE_RESETS:
-            raise EgretError(f"state_reset must be one of {STATE_RESETS}, not {self.state_reset!r}")
+            raise EgretError(f"state_reset must be one of {STATE_RESETS}, not {brief(self.state_reset)}")
         for name in ("gamma", "eps", "zoneout"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"{name} must be a number, not {value!r}")
+                raise TypeError(f"{name} must be a number, not {brief(value)}")
         for name in ("gamma", "eps"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise EgretError(f"{name} must be finite and greater than 0, not {value!r}")
+                raise EgretError(f"{name} must be finite and greater than 0, not {brief(value)}")
         if not 0 <= self.zoneout < 1:
-            raise EgretError(f"zoneout must be at least 0 and less than 1, not {self.zoneout!r}")
+            raise EgretError(f"zoneout must be at least 0 and less than 1, not {brief(self.zoneout)}")
 
 
 def check_kernel(kernel: str) -> str:
     """Return ``kernel`` if there is one of that name, else raise EgretError."""
     if kernel not in KERNELS:
-        raise EgretError(f"kernel must be one of {KERNELS}, not {kernel!r}")
+        raise EgretError(f"kernel must be one of {KERNELS}, not {brief(kernel)}")
     return kernel

@@ -20,7 +20,7 @@ from egret_sim.native import NativeSimulation, build_native
 from egret_sim.report import Report, work_of
 from egru.errors import EgretError
 from egru.image import NetworkImage
-from egru.integer import IntegerNetwork, Trace
+from egru.integer import IntegerNetwork, Trace, check_sequence
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,9 @@ def simulate(
     SimulationError
         If the simulation broke down.
     """
-    sequences = [np.asarray(x) for x in sequences]
-    _check(image, sequences)
+    sequences = [check_sequence(f"sequence {number}", x, image) for number, x in enumerate(sequences)]
+    if not sequences:
+        raise EgretError("there must be at least one sequence to simulate")
     if built is None:
         built = prepare(image, config, waves=waves, optimise=optimise)
     if built.simulation.waves and directory is None:
@@ -218,20 +219,3 @@ def patience_cycles(sidecar: dict[str, Any]) -> int:
     for layer, words, update in zip(layers, parameters["row_words"], parameters["update_lanes"], strict=True):
         cycles += (layer["inputs"] + layer["units"]) * words + 4 * -(-layer["units"] // update) + 200
     return 4 * cycles + 10_000
-
-
-def _check(image: NetworkImage, sequences: Sequence[np.ndarray]) -> None:
-    if not sequences:
-        raise EgretError("there must be at least one sequence to simulate")
-    fmt, size = image.input.format, image.input.size
-    for number, x in enumerate(sequences):
-        name = f"sequence {number}"
-        if x.ndim != 2 or x.shape[1] != size or len(x) == 0:
-            raise EgretError(f"{name} must have shape (steps, {size}) with at least one step, not {x.shape}")
-        if x.dtype.kind not in "iu":
-            raise EgretError(f"{name} must hold integers, not {x.dtype}")
-        if x.min() < fmt.lo or x.max() > fmt.hi:
-            raise EgretError(f"{name} must be within {fmt.lo}..{fmt.hi}, not {x.min()}..{x.max()}")
-        limit = image.readout.spec.max_steps
-        if image.readout.spec.mode == "mean" and len(x) > limit:
-            raise EgretError(f"{name} must have at most max_steps = {limit} steps, not {len(x)}")

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from egret.files import as_json, write_pages
+from egret.files import as_json, read_report, write_pages
 from egru.errors import EgretError
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ def load_results(directory: Path) -> dict[str, FpgaResult]:
     if not path.is_file():
         return {}
     try:
-        entries = json.loads(path.read_text())["builds"]
+        entries = read_report(path)["builds"]
         results = [FpgaResult.of_json(entry) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise EgretError(f"{path} is no result of bench-fpga ({error}); remove it") from None

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
 from egru import Network
 from egru.errors import EgretError
+from egru.untrusted import brief, shown
 
 from .baseline import GRUNetwork
 from .books import nearest
 from .files import write_whole
 from .paper import PaperNetwork
-from .recipes import Recipe, check_model
+from .recipes import Recipe, check_model, check_seed
 from .settings import differences
+from .torch_tensors import check_finite, misfit, read_tensors
 
 FORMAT = "egret-checkpoint"
 VERSION = 1
@@ -55,14 +58,29 @@ class Checkpoint:
 
     def network(self) -> nn.Module:
         """Build the network with its trained weights, in evaluation mode."""
+        what = f"weights must fit a {self.model} of {shown(self.recipe.label)} units"
+        check_room(what, self.weights, self.input_size, self.recipe.shape, self.num_classes)
         network = build(self.model, self.input_size, self.num_classes, self.recipe)
-        try:
-            network.load_state_dict(self.weights)
-        except RuntimeError as error:
-            raise EgretError(
-                f"weights must fit a {self.model} of {self.recipe.label} units: {error}"
-            ) from error
+        if reason := misfit(network, self.weights):
+            raise EgretError(f"{what}: {reason}")
+        network.load_state_dict(self.weights)
         return network.eval()
+
+
+def check_room(
+    what: str, weights: Mapping[str, torch.Tensor], inputs: int, sizes: tuple[int, ...], classes: int
+) -> None:
+    """Raise EgretError if a network needs more numbers than there are: before it is made, as it may be huge.
+
+    It has ``inputs``, layers of ``sizes`` units and ``classes``, as a file says that may say anything.
+    """
+    there, needed = sum(value.numel() for value in weights.values()), 0
+    for units in sizes:
+        needed += 3 * units * (inputs + units)
+        inputs = units
+    needed += inputs * classes
+    if needed > there:
+        raise EgretError(f"{what}: it needs {brief(needed)} numbers, and there are {there}")
 
 
 def for_hardware(checkpoint: Checkpoint) -> Network:
@@ -124,32 +142,58 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises EgretError for a missing, foreign, damaged or later-version file, and for weights that are not
     finite.
     """
-    if not path.is_file():
-        raise EgretError(f"checkpoint {path} must be an existing file")
-    try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get("egret", "null"))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise EgretError(f"checkpoint {path} must be a safetensors file: {error}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise EgretError(f"{path} must be a checkpoint of `egret train`: its header does not say so")
+    what = f"checkpoint {shown(path)}"
+    header, weights = read_tensors("checkpoint", path)
+    if header.get("format") != FORMAT:
+        raise EgretError(f"{shown(path)} must be a checkpoint of `egret train`: its header does not say so")
     if header.get("version") != VERSION:
-        raise EgretError(f"checkpoint {path} must have version {VERSION}, not {header.get('version')!r}")
-    for name, value in weights.items():
-        if not torch.isfinite(value).all():
-            raise EgretError(f"{name} of checkpoint {path} must hold finite numbers only")
+        raise EgretError(f"{what} must have version {VERSION}, not {brief(header.get('version'))}")
+    check_finite(what, weights)
     kinds = {"task": str, "model": str, "seed": int, "input_size": int, "num_classes": int, "figures": dict}
     for key, kind in kinds.items():
         if type(header.get(key)) is not kind:
-            raise EgretError(
-                f"{key} of checkpoint {path} must be of type {kind.__name__}, not {header.get(key)!r}"
-            )
+            raise EgretError(f"{key} of {what} must be of type {kind.__name__}, not {brief(header.get(key))}")
+    for key in ("input_size", "num_classes"):
+        if header[key] < 1:
+            raise EgretError(f"{key} of {what} must be at least 1, not {brief(header[key])}")
     try:
-        chosen = Recipe(**header["recipe"])
-    except (KeyError, TypeError) as error:
-        raise EgretError(f"recipe of checkpoint {path} must be complete: {error}") from error
+        check_model(header["model"])
+        check_seed(header["seed"])
+        chosen = _recipe(header.get("recipe"), len(weights))
+    except EgretError as error:
+        raise EgretError(f"{what}: {error}") from None
     return Checkpoint(**{key: header[key] for key in kinds}, recipe=chosen, weights=weights)
+
+
+#: What a value in JSON may be for a field of a recipe, by the field's type.
+_JSON_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (float, int),
+    "str": (str,),
+    "bool": (bool,),
+    "tuple[int, ...]": (list,),
+}
+
+
+def _recipe(values: object, tensors: int) -> Recipe:
+    """Make a recipe of a checkpoint's header; a layer has at least one of its ``tensors``."""
+    if not isinstance(values, dict):
+        raise EgretError(f"recipe must be complete: an object of settings, not {brief(values)}")
+    types = {entry.name: _JSON_TYPES[str(entry.type)] for entry in dataclasses.fields(Recipe)}
+    for name, value in values.items():
+        if name not in types:
+            raise EgretError(f"recipe must be complete and no more: it has no setting {brief(name)}")
+        if type(value) not in types[name]:
+            raise EgretError(f"recipe must have {name} of type {types[name][0].__name__}, not {brief(value)}")
+        if type(value) is int and float in types[name] and abs(value) > _LARGEST:
+            raise EgretError(f"recipe must have a number for {name}, not {brief(value)}")
+    chosen = Recipe(**values)
+    if chosen.layers > tensors:
+        raise EgretError(f"recipe must not have more layers than tensors: {brief(chosen.layers)}")
+    return chosen
+
+
+_LARGEST = 10**300  # floating point numbers end not far beyond
 
 
 def check_writable(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from egru.errors import EgretError
 
-from .files import as_json, write_pages
+from .files import as_json, read_report, write_pages
 from .picture import new_figure, svg
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def load_figures(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         return {"campaigns": {}, "cost": None}
     try:
-        figures = json.loads(path.read_text())
+        figures = read_report(path)
         return {"campaigns": dict(figures["campaigns"]), "cost": figures["cost"]}
     except (ValueError, KeyError, TypeError) as error:
         raise EgretError(f"{path} holds no figures of upsets ({error}); remove it") from None

@@ -8,6 +8,7 @@ from typing import Any
 
 from egru.errors import EgretError
 from egru.options import check_kernel
+from egru.untrusted import brief
 
 READOUTS = ("mean", "last", "every")  #: what a network answers; see `egru.Network`
 MODELS = ("egru", "gru")  #: the event-based network, and the dense baseline of the same size
@@ -66,22 +67,26 @@ class Recipe:
         for name in ("units", "layers", "epochs", "batch_size", "window", "threads"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise EgretError(f"{name} must be an integer of at least 1, not {value!r}")
+                raise EgretError(f"{name} must be an integer of at least 1, not {brief(value)}")
         object.__setattr__(self, "sizes", tuple(self.sizes))  # of JSON comes a list
         if not all(type(units) is int and units >= 1 for units in self.sizes):
-            raise EgretError(f"sizes must be integers of at least 1, not {self.sizes!r}")
+            raise EgretError(f"sizes must be integers of at least 1, not {brief(self.sizes)}")
         for name in ("qat_epochs", "patience", "embedding"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
-                raise EgretError(f"{name} must be an integer of at least 0, not {value!r}")
+                raise EgretError(f"{name} must be an integer of at least 0, not {brief(value)}")
         for name in ("learning_rate", "qat_learning_rate", "clip_norm", "eps", "gamma", "threshold_rate"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise EgretError(f"{name} must be a finite number above 0, not {getattr(self, name)!r}")
+                raise EgretError(f"{name} must be a finite number above 0, not {brief(getattr(self, name))}")
         if self.memory and not 1 < self.memory < float("inf"):
-            raise EgretError(f"memory must be 0 or a finite number of steps above 1, not {self.memory!r}")
+            raise EgretError(
+                f"memory must be 0 or a finite number of steps above 1, not {brief(self.memory)}"
+            )
         for name in ("input_std", "weight_decay", "noise", "rotation_degrees", "gain", "pressure"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise EgretError(f"{name} must be a finite number of at least 0, not {getattr(self, name)!r}")
+                raise EgretError(
+                    f"{name} must be a finite number of at least 0, not {brief(getattr(self, name))}"
+                )
         for name in (
             "warmup",
             "label_smoothing",
@@ -92,17 +97,17 @@ class Recipe:
             "ramp_end",
         ):
             if not 0 <= getattr(self, name) <= 1:
-                raise EgretError(f"{name} must lie in 0..1, not {getattr(self, name)!r}")
+                raise EgretError(f"{name} must lie in 0..1, not {brief(getattr(self, name))}")
         for name in ("dropout_input", "dropout_between", "dropout_output", "dropconnect", "zoneout"):
             if not 0 <= getattr(self, name) < 1:
-                raise EgretError(f"{name} must be at least 0 and below 1, not {getattr(self, name)!r}")
+                raise EgretError(f"{name} must be at least 0 and below 1, not {brief(getattr(self, name))}")
         if type(self.tied) is not bool:
-            raise EgretError(f"tied must be true or false, not {self.tied!r}")
+            raise EgretError(f"tied must be true or false, not {brief(self.tied)}")
         if type(self.learn_scales) is not bool:
-            raise EgretError(f"learn_scales must be true or false, not {self.learn_scales!r}")
+            raise EgretError(f"learn_scales must be true or false, not {brief(self.learn_scales)}")
         check_kernel(self.kernel)
         if self.readout not in READOUTS:
-            raise EgretError(f"readout must be one of {', '.join(READOUTS)}, not {self.readout!r}")
+            raise EgretError(f"readout must be one of {', '.join(READOUTS)}, not {brief(self.readout)}")
         if self.activity_floor > self.activity_target:
             raise EgretError(
                 f"activity_floor must be at most activity_target, {self.activity_target}, "
@@ -233,14 +238,14 @@ RECIPES |= {
 def check_model(model: str) -> str:
     """Return ``model`` if it is a kind of network that can be trained, else raise EgretError."""
     if model not in MODELS:
-        raise EgretError(f"model must be one of {', '.join(MODELS)}, not {model!r}")
+        raise EgretError(f"model must be one of {', '.join(MODELS)}, not {brief(model)}")
     return model
 
 
 def check_seed(seed: int) -> int:
     """Return ``seed`` if both random generators take it, else raise EgretError."""
     if not 0 <= seed < 2**63:
-        raise EgretError(f"seed must be at least 0 and below 2^63, not {seed}")
+        raise EgretError(f"seed must be at least 0 and below 2^63, not {brief(seed)}")
     return seed
 
 
@@ -250,8 +255,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         seeds = tuple(check_seed(int(part)) for part in text.split(","))
     except ValueError:
         raise EgretError(
-            f"seeds must be integers of at least 0 with commas between them, not {text!r}"
+            f"seeds must be integers of at least 0 with commas between them, not {brief(text)}"
         ) from None
     if len(set(seeds)) != len(seeds):
-        raise EgretError(f"seeds must differ from one another, not {text!r}")
+        raise EgretError(f"seeds must differ from one another, not {brief(text)}")
     return seeds

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from egru.errors import EgretError
 from .files import write_whole
 from .selection import MEASURES, Epoch
 from .team import ALONE, Team
+from .torch_tensors import read_tensors
 
 FORMAT = "egret-training-state"
 VERSION = 1
@@ -127,13 +127,8 @@ class Keeper:
         return True
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        try:
-            with safe_open(self.path, "pt") as file:
-                header = json.loads((file.metadata() or {}).get("egret", "null"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise EgretError(f"training state {self.path} must be a safetensors file: {error}") from error
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
+        header, tensors = read_tensors("training state", self.path)
+        if header.get("format") != FORMAT:
             raise EgretError(f"{self.path} must be a training state of `egret train`: its header differs")
         if header.get("version") != VERSION or not isinstance(header.get("identity"), dict):
             raise EgretError(f"training state {self.path} must have version {VERSION} and an identity")

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from egret import checkpoint, objective, schedules, selection, training
@@ -390,7 +391,7 @@ def test_the_command_of_a_checkpoint_names_what_differs_from_the_recipe(saved):
 def rewrite(path, change) -> None:
     """Change the JSON header of a checkpoint."""
     read = checkpoint.load_checkpoint(path)
-    with checkpoint.safe_open(path, "pt") as file:
+    with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["egret"])
     change(header)
     save_file(read.weights, path, metadata={"egret": json.dumps(header)})

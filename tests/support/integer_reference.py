@@ -1,50 +1,16 @@
 """docs/numerics.md once more, from the page alone: a file's bytes in, every event, state and logit out.
 
 Plain Python integers, one unit and one event at a time, events in a random order; nothing is shared with
-`egru`, not even the reading of the file. `rounding` and `fires` replace two rules, so that tests can plant
-a bug and see it caught.
+`egru`, not even the reading of the file (`image_reference`). `rounding` and `fires` replace two rules, so
+that tests can plant a bug and see it caught.
 """
 
-import json
 import operator
 import random
-import struct
 
-CODES = {1: "b", 2: "h", 4: "i"}
+from image_reference import read
 
-
-def read(path):
-    """A network image (section 7): its JSON description, each spec with its tensors as nested lists."""
-    with open(path, "rb") as file:
-        data = file.read()
-    (length,) = struct.unpack_from("<Q", data)
-    header, body = json.loads(data[8 : 8 + length]), data[8 + length :]
-    network = json.loads(header.pop("__metadata__")["egret"])
-
-    def tensor(name):
-        entry = header.pop(name)
-        start, stop = entry["data_offsets"]
-        size = {"I8": 1, "I16": 2, "I32": 4}[entry["dtype"]]
-        values = struct.unpack(f"<{(stop - start) // size}{CODES[size]}", body[start:stop])
-        return nested(values, entry["shape"])
-
-    frac = network["input"]["frac"]
-    for k, layer in enumerate(network["layers"]):
-        layer["fx"] = frac
-        for name in ("input_weight", "recurrent_weight", "bias", "threshold", "sigmoid", "tanh"):
-            layer[name] = tensor(f"layers.{k}.{name}")
-        frac = layer["event_bits"]
-    network["readout"] |= {name: tensor(f"readout.{name}") for name in ("weight", "bias")}
-    assert not header, f"tensors that the page does not know: {sorted(header)}"
-    return network
-
-
-def nested(values, shape):
-    """A flat row-major tuple as lists of lists."""
-    if len(shape) == 1:
-        return list(values)
-    size = len(values) // shape[0]
-    return [nested(values[i * size : (i + 1) * size], shape[1:]) for i in range(shape[0])]
+__all__ = ["read"]
 
 
 def rshr(v, s):
@@ -128,13 +94,42 @@ def product(row, events, order):
     return total
 
 
-def run(network, x, rounding=rshr, fires=operator.gt, seed=0):
-    """One sequence x (T x I): events, states and gated events (or None) of each layer, and the logits."""
+def check_state(layer, pair):
+    """Section 3: a state that is handed over, one c and one y for each unit, in their ranges."""
+    c, y = ([int(v) for v in values] for values in pair)
+    eb = layer["event_bits"]
+    low = -65535 + 2 ** (15 - eb) if layer["state_reset"] == "output" else -32767
+    if len(c) != layer["units"] or not all(low <= v <= 32767 for v in c):
+        raise ValueError("c must be in its range")
+    if len(y) != layer["units"] or not all(0 <= v < 2**eb for v in y):
+        raise ValueError("y must be in its range")
+    return c, y
+
+
+def check_inputs(network, x):
+    """Sections 2 and 5: what is no sequence of this network."""
+    spec, readout = network["input"], network["readout"]
+    low = -(2 ** (spec["bits"] - 1)) if spec["signed"] else 0
+    high = low + 2 ** spec["bits"] - 1
+    if not x:
+        raise ValueError("a sequence has at least one step")
+    if any(len(row) != spec["size"] or not all(low <= v <= high for v in row) for row in x):
+        raise ValueError("a step holds one integer of the input format for each input")
+    if readout["mode"] == "mean" and len(x) > readout["max_steps"]:
+        raise ValueError("a window has at most max_steps steps in mode mean")
+
+
+def run(network, x, rounding=rshr, fires=operator.gt, seed=0, state=None):
+    """One sequence x (T x I): events, states and gated events (or None) of each layer, and the logits.
+
+    It may be a window, with the `state` (c, y) of each layer after the step before.
+    """
     order = random.Random(seed)
     arriving = [[int(v) for v in row] for row in x]
+    check_inputs(network, arriving)
     all_events, all_states, all_gated = [], [], []
-    for layer in network["layers"]:
-        c, y = [0] * layer["units"], [0] * layer["units"]
+    for k, layer in enumerate(network["layers"]):
+        c, y = ([0] * layer["units"], [0] * layer["units"]) if state is None else check_state(layer, state[k])
         events, states, gated = [], [], []
         for inputs in arriving:
             units = layer_step(layer, inputs, c, y, rounding, fires, order)

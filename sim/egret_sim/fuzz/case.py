@@ -16,10 +16,16 @@ from egret_hw.protection import NONE
 from egret_sim.cosimulation import Stalls
 from egru.errors import EgretError
 from egru.image import NetworkImage, load_image, save_image
+from egru.integer import check_sequence
+from egru.untrusted import JSONError, UnreadableError, brief, read_json, shown
 
 FORMAT, VERSION = "egret-fuzz-case", 2
 #: A case of version 1 has no loaded weights.
 VERSIONS = (1, VERSION)
+#: Inputs of all steps of a case, those that are zero counted: what keeps a replay inside memory.
+CELLS_MAX = 1 << 27
+#: No number of a configuration is larger.
+NUMBER_MAX = 65535
 
 
 @dataclass(frozen=True)
@@ -123,22 +129,75 @@ def load_case(path: Path) -> Case:
     Raises
     ------
     EgretError
-        If the file is missing or is no case.
+        If the file is missing or is no case that could be played.
     """
     try:
-        content = json.loads(path.read_text())
-        if content["format"] != FORMAT or content["version"] not in VERSIONS:
-            raise ValueError(f"format {content['format']} version {content['version']}")
-        image = load_image(path.parent / content["image"])
-        config: dict[str, Any] = {
-            key: tuple(v) if isinstance(v, list) else v for key, v in content["config"].items()
-        }
-        phases = tuple(_phase_from_json(phase, image.input.size) for phase in content["phases"])
-        return Case(image, AcceleratorConfig(**config), phases)
-    except OSError as error:
-        raise EgretError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise EgretError(f"{path} must be a case that `egret fuzz` saved, but is not ({error})") from None
+        content = read_json(path)
+    except UnreadableError as error:
+        raise EgretError(f"cannot read {shown(path)}: {error}") from None
+    except JSONError as error:
+        raise EgretError(f"{shown(path)} must be a case that `egret fuzz` saved, but is {error}") from None
+    try:
+        return _case_from_json(content, path.parent)
+    except ValueError as error:  # of Stalls; an EgretError is one, too
+        raise EgretError(
+            f"{shown(path)} must be a case that `egret fuzz` saved, but is not ({error})"
+        ) from None
+
+
+def _case_from_json(content: Any, folder: Path) -> Case:
+    content = _object("the case", content)
+    if content.get("format") != FORMAT or content.get("version") not in VERSIONS:
+        raise EgretError(
+            f"format {brief(content.get('format'))} version {brief(content.get('version'))} must be {FORMAT} "
+            f"{' or '.join(map(str, VERSIONS))}"
+        )
+    name = content.get("image")
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or os.sep in name:
+        raise EgretError(f"image must be the name of a file beside it, not {brief(name)}")
+    image = load_image(folder / name)
+    config = _config_from_json(_object("config", content.get("config")), image)
+    phases = content.get("phases")
+    if not isinstance(phases, list) or not phases:
+        raise EgretError(f"phases must be a list of at least one, not {brief(phases)}")
+    cells = sum(len(steps) for phase in phases for steps in _lists("sequences", phase)) * image.input.size
+    if cells > CELLS_MAX:
+        raise EgretError(f"all phases together must have at most {CELLS_MAX} inputs, not {cells}")
+    return Case(image, config, tuple(_phase_from_json(phase, image) for phase in phases))
+
+
+def _object(what: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise EgretError(f"{what} must be a JSON object, not {brief(value)}")
+    return value
+
+
+def _lists(name: str, content: Any) -> list[list[Any]]:
+    values = _object("a phase", content).get(name)
+    if not isinstance(values, list) or not all(isinstance(value, list) for value in values):
+        raise EgretError(f"{name} must be a list of lists, not {brief(values)}")
+    return values
+
+
+def _config_from_json(content: dict[str, Any], image: NetworkImage) -> AcceleratorConfig:
+    defaults = asdict(AcceleratorConfig())
+    if unknown := sorted(set(content) - set(defaults)):
+        raise EgretError(f"config has no setting {brief(unknown[0])}")
+    for name, value in content.items():
+        many = isinstance(value, list) and name in ("lanes", "update_lanes")
+        numbers = value if many else [value]
+        if name in ("weights", "protection"):
+            good = isinstance(value, str)
+        elif name == "compact":
+            good = isinstance(value, bool)
+        else:
+            good = value is None or all(type(n) is int and 0 <= n <= NUMBER_MAX for n in numbers)
+        if not good:
+            raise EgretError(f"{name} of config cannot be {brief(value)}")
+    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    config = AcceleratorConfig(**settings)
+    config.resolve(image)  # raises EgretError where a number is outside its range
+    return config
 
 
 def _phase_to_json(phase: Phase) -> dict[str, Any]:
@@ -158,21 +217,48 @@ def _phase_to_json(phase: Phase) -> dict[str, Any]:
     }
 
 
-def _phase_from_json(content: dict[str, Any], inputs: int) -> Phase:
-    sequences = []
-    for steps in content["sequences"]:
-        sequence = np.zeros((len(steps), inputs), np.int64)
-        for step, events in enumerate(steps):
-            for index, value in events:
-                sequence[step, index] = value
-        sequences.append(sequence)
-    stalls = {end: Stalls(**content[end]) if content[end] else None for end in ("source", "sink")}
+def _phase_from_json(content: dict[str, Any], image: NetworkImage) -> Phase:
+    for name in ("source", "sink"):
+        stalls = content.get(name)
+        if stalls is not None and set(_object(name, stalls)) != {"chance", "mask"}:
+            raise EgretError(f"{name} must be null or an object of chance and mask, not {brief(stalls)}")
+    ends = {
+        name: Stalls(_natural(content[name], "chance", 255), _natural(content[name], "mask", 65535))
+        if content.get(name)
+        else None
+        for name in ("source", "sink")
+    }
+    reset = content.get("reset", True)
+    if not isinstance(reset, bool):
+        raise EgretError(f"reset must be true or false, not {brief(reset)}")
     return Phase(
-        sequences=tuple(sequences),
-        seed=content["seed"],
-        reset_tokens=content["reset_tokens"],
-        reset_delay=content["reset_delay"],
-        reset=content.get("reset", True),
-        load=content.get("load"),
-        **stalls,
+        sequences=tuple(_sequence_from_json(steps, image) for steps in _lists("sequences", content)),
+        seed=_natural(content, "seed", 2**63 - 1),
+        reset_tokens=_natural(content, "reset_tokens", 2**32 - 1),
+        reset_delay=_natural(content, "reset_delay", 2**32 - 1),
+        reset=reset,
+        load=None if content.get("load") is None else _natural(content, "load", 2**63 - 1),
+        **ends,
     )
+
+
+def _natural(content: dict[str, Any], name: str, high: int) -> int:
+    value = content.get(name)
+    if type(value) is not int or not 0 <= value <= high:
+        raise EgretError(f"{name} must be an integer 0..{high}, not {brief(value)}")
+    return value
+
+
+def _sequence_from_json(steps: list[Any], image: NetworkImage) -> np.ndarray:
+    size, fmt = image.input.size, image.input.format
+    sequence = np.zeros((len(steps), size), np.int64)
+    for step, events in enumerate(steps):
+        for event in events if isinstance(events, list) else [events]:
+            pair = isinstance(event, list) and len(event) == 2 and all(type(n) is int for n in event)
+            if not pair or not 0 <= event[0] < size or not fmt.lo <= event[1] <= fmt.hi:
+                raise EgretError(
+                    f"an event must be an input 0..{size - 1} and a value {fmt.lo}..{fmt.hi}, "
+                    f"not {brief(event)}"
+                )
+            sequence[step, event[0]] = event[1]
+    return check_sequence("a sequence", sequence, image)

@@ -59,7 +59,7 @@ def import_network(
     from egret.interop.network_file import checkpoint_of, save_network
     from egret.interop.state_dict import read_state_dict
 
-    path = check_writable(output or state_dict.with_suffix(".egret.safetensors"))
+    path = check_writable(output or _beside(state_dict, ".egret.safetensors"))
     tensors = read_state_dict(state_dict)
     torch.manual_seed(seed)
     if source == "evnn":
@@ -117,7 +117,7 @@ def export(
     from egret.interop.network_file import load_network
     from egret.interop.onnx_graph import to_onnx
 
-    path = check_writable(output or network.with_suffix(".onnx" if form == "onnx" else ".evnn.pt"))
+    path = check_writable(output or _beside(network, ".onnx" if form == "onnx" else ".evnn.pt"))
     loaded = load_network(network)
     console = Console()
     if form == "onnx":
@@ -131,3 +131,8 @@ def export(
                 f"note: give zoneout {p} to the layers: a state dict does not hold it", highlight=False
             )
     console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """The path with another suffix; with it alone where it has no name, like a directory's."""
+    return path.parent / f"{path.stem}{suffix}"

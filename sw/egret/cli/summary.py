@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from egret.files import read_report
 from egru.errors import EgretError
 
 SIMULATION, BITSTREAM = "simulation.json", "report.json"
@@ -46,20 +46,19 @@ def _table(folder: Path) -> Table:
     try:
         _add_network(table, folder.name)
         if (folder / SIMULATION).is_file():
-            for run in _read(folder / SIMULATION):
+            for run in read_report(folder / SIMULATION):
                 _add_simulation(table, run)
         for path in sorted(folder.glob(f"*/{BITSTREAM}")):
-            _add_bitstream(table, _read(path))
-    except (KeyError, TypeError, IndexError) as error:
+            _add_bitstream(table, read_report(path))
+    except EgretError:
+        raise
+    except KeyError as error:
         raise EgretError(f"a report in {folder} lacks {error}: build it again") from None
+    except (TypeError, IndexError, ValueError, AttributeError, OverflowError):
+        raise EgretError(
+            f"a report in {folder} holds other values than `make` writes: build it again"
+        ) from None
     return table
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise EgretError(f"{path} cannot be read as a report: {error}") from None
 
 
 def _add_network(table: Table, name: str) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import load_file, save
+import torch
+from safetensors.torch import save
+from torch import Tensor
 
 from egret.books import recipe
 from egret.checkpoint import FORMAT as CHECKPOINT_FORMAT
-from egret.checkpoint import Checkpoint, build, for_hardware, load_checkpoint
+from egret.checkpoint import Checkpoint, build, check_room, for_hardware, load_checkpoint
 from egret.files import header_of, write_whole
 from egret.tasks import Task, Text
+from egret.torch_tensors import check_finite, misfit, read_tensors
 from egru import Network
 from egru.errors import EgretError
+from egru.options import Options
+from egru.untrusted import brief, shown
 
 FORMAT = "egret-network"
 VERSION = 1
@@ -57,20 +64,46 @@ def load_network(path: Path) -> Network:
         raise EgretError(
             f"{path} must be a file of `egret import` or `egret train`: its header does not say so"
         )
+    what = f"network {shown(path)}"
     if header.get("version") != VERSION:
-        raise EgretError(f"network {path} must have version {VERSION}, not {header.get('version')!r}")
-    weights = load_file(path)
+        raise EgretError(f"{what} must have version {VERSION}, not {brief(header.get('version'))}")
+    header, weights = read_tensors("network", path)
+    check_finite(what, weights)
     try:
-        sizes = (header[name] for name in ("input_size", "hidden_size", "num_classes", "num_layers"))
-        network = Network(
-            *sizes, readout=header["readout"], dtype=weights["egru.theta_l0"].dtype, **header["options"]
-        )
-        network.load_state_dict(weights)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise EgretError(f"network {path} must be complete: {error}") from error
-    if odd := [name for name, value in weights.items() if not value.isfinite().all()]:
-        raise EgretError(f"{odd[0]} of network {path} must hold finite numbers only")
+        network = _filled(header, weights)
+    except (EgretError, TypeError) as error:
+        raise EgretError(f"{what} must be complete: {error}") from None
     return network.eval()
+
+
+def _filled(header: dict[str, Any], weights: dict[str, Tensor]) -> Network:
+    """Make the network of a header and fill in its weights."""
+
+    def size(name: str) -> int:
+        value = header.get(name)
+        if type(value) is not int or value < 1:
+            raise EgretError(f"{name} must be an integer of at least 1, not {brief(value)}")
+        return value
+
+    inputs, units, classes = size("input_size"), size("hidden_size"), size("num_classes")
+    layers = size("num_layers")
+    if layers > len(weights):
+        raise EgretError(f"num_layers must not be more than there are tensors, {brief(layers)}")
+    options = header.get("options")
+    known = {entry.name for entry in dataclasses.fields(Options)}
+    if not isinstance(options, dict) or set(options) - known:
+        raise EgretError(f"options must be an object of {', '.join(sorted(known))}, not {brief(options)}")
+    theta = weights.get("egru.theta_l0")
+    if theta is None or theta.dtype not in (torch.float32, torch.float64):
+        raise EgretError("egru.theta_l0 must be there, in single or double precision")
+    check_room("the tensors must fit", weights, inputs, (units,) * layers, classes)
+    network = Network(
+        inputs, units, classes, layers, readout=header.get("readout", ""), dtype=theta.dtype, **options
+    )
+    if reason := misfit(network, weights):
+        raise EgretError(reason)
+    network.load_state_dict(weights)
+    return network
 
 
 def checkpoint_of(network: Network, task: Task | Text, seed: int) -> Checkpoint:

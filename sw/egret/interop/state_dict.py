@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
+from egret.files import reading
+from egret.interop.torch_file import Odd, read_torch
+from egret.tasks.pickles import ForbiddenError
+from egret.torch_tensors import check_finite, read_tensors
 from egru import Network
 from egru.errors import EgretError
+from egru.untrusted import TENSORS_BYTES_MAX, opened, read_file, shown
 
 #: Keys under which training scripts keep a state dict inside a larger checkpoint.
 NESTED = ("state_dict", "model_state_dict", "model")
+KIND = "a safetensors file or one of torch.save"
 
 
 @dataclass(frozen=True)
@@ -32,44 +34,41 @@ class Imported:
 def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a state dict: a safetensors file, or a PyTorch file with nothing but tensors.
 
-    A PyTorch file is a pickle, and is read with ``weights_only``: no object in it is ever built. A state dict
-    below one of the keys `NESTED` is found. Narrow floats become float32.
+    A PyTorch file is a pickle, of which no object is ever built (:mod:`egret.interop.torch_file`). A state
+    dict below one of the keys `NESTED` is found. Narrow floats become float32.
 
     Raises EgretError for a missing or damaged file, one that holds more than plain values, and for tensors
     that are not finite.
     """
-    if not path.is_file():
-        raise EgretError(f"state dict {path} must be an existing file")
+    what = f"state dict {shown(path)}"
     try:
-        with path.open("rb") as file:
-            start = file.read(9)
-        # A safetensors file starts with the length of its header, eight bytes, and the header's brace.
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # about protocols of pickle: what cannot be read is an error below
-            found = load_file(path) if start[8:] == b"{" else torch.load(path, "cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with reading("state dict", path, KIND):
+            with opened(path, TENSORS_BYTES_MAX) as source:
+                start = bytes(source.read(min(8, source.size)))
+            # An archive, or a pickle. A safetensors file starts with its header's length, which is short.
+            if start.startswith(b"PK\3\4") or (start.startswith(b"\x80") and any(start[3:])):
+                found = read_torch(read_file(path, TENSORS_BYTES_MAX))
+            else:
+                found = read_tensors("state dict", path, KIND)[1]
+    except ForbiddenError as error:
         raise EgretError(
-            f"state dict {path} must hold tensors and plain values only; save `model.state_dict()`, and not "
-            f"the model: {str(error).splitlines()[0]}"
-        ) from error
-    except (SafetensorError, OSError, ValueError, RuntimeError, EOFError, KeyError) as error:
-        raise EgretError(f"{path} must be a safetensors file or one of torch.save: {error}") from error
+            f"{what} must hold tensors and plain values only; save `model.state_dict()`, and not the model: "
+            f"{error}"
+        ) from None
     for key in NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
             break
     tensors = {}
     if isinstance(found, Mapping):
-        tensors = {k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, Tensor)}
+        for name, value in found.items():
+            if isinstance(value, Odd):
+                raise EgretError(f"{shown(name)} of {what} must be a plain dense tensor")
+            if isinstance(value, Tensor):
+                tensors[name] = value
     if not tensors:
-        raise EgretError(f"{path} must hold a state dict: tensors by name")
-    for name, value in tensors.items():
-        if value.layout != torch.strided or value.is_quantized:
-            raise EgretError(f"{name} of {path} must be a plain dense tensor")
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise EgretError(f"{name} of {path} must hold finite numbers only")
+        raise EgretError(f"{what} must hold tensors by name")
+    check_finite(what, tensors)
     return {
         name: value.float() if value.is_floating_point() and value.dtype != torch.float64 else value
         for name, value in tensors.items()

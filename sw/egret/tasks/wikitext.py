@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from egru.errors import EgretError
+from egru.untrusted import TEXT_BYTES_MAX, UnreadableError, read_file, shown
 
 from .text import Text
 from .treebank import END
@@ -31,9 +32,13 @@ def load(directory: Path | None) -> Text:
     words: dict[str, list[str]] = {}
     for part, name in FILES.items():
         try:
-            text = (directory / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise EgretError(f"{directory / name} must be a file of words in UTF-8: {error}") from error
+            text = read_file(directory / name, TEXT_BYTES_MAX).decode("utf-8")
+        except UnreadableError as error:
+            raise EgretError(f"{shown(directory / name)} must be a file of words in UTF-8: {error}") from None
+        except UnicodeDecodeError as error:
+            raise EgretError(
+                f"{shown(directory / name)} must be a file of words in UTF-8: byte {error.start} is not"
+            ) from None
         words[part] = [w for line in text.splitlines() for w in (*line.split(), END)]
     counted = Counter(words["train"])
     vocabulary = sorted(counted, key=lambda word: (-counted[word], word))
