@@ -139,9 +139,8 @@ class EGRU(nn.Module):
         mean = self.theta_mean
         wide = torch.get_default_dtype().itemsize >= 4  # there is no such distribution of narrower numbers
         dtype = torch.get_default_dtype() if wide else torch.float32
-        thresholds = torch.distributions.Beta(
-            *(torch.tensor(v, dtype=dtype) for v in (3 * mean / (1 - mean), 3.0))
-        )
+        shape = (torch.tensor(v, dtype=dtype) for v in (3 * mean / (1 - mean), 3.0))
+        thresholds = torch.distributions.Beta(next(shape), next(shape))
         for k in range(self.num_layers):
             layer = self.layer_parameters(k)
             if self.input_std and k == 0:

@@ -462,7 +462,8 @@ def best_frac(values: Tensor | np.ndarray, bits: int, name: str, signed: bool = 
     Among equals the smallest wins, which leaves the values most room to grow; if all values are
     0, ``bits - 1``, where the format covers [-1, 1).
     """
-    return _best_frac([torch.as_tensor(values).detach().double()], bits, name, signed)
+    tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(values)
+    return _best_frac([tensor.double()], bits, name, signed)
 
 
 def _best_frac(parts: Sequence[Tensor], bits: int, name: str, signed: bool) -> int:
