@@ -423,5 +423,7 @@ def test_logits_that_the_link_cannot_carry_are_refused_before_synthesis():
         rng, inputs=3, units=(300,), classes=2, mode="mean", max_steps=1 << 24, event_bits=8, extreme=True,
         readout_weight_bits=8, name="wide",
     )  # fmt: skip
-    with pytest.raises(EgretError, match=r"logits must fit the 40 bits of the link, but those of wide can be"):
+    with pytest.raises(
+        EgretError, match=r"logits must fit the 40 bits of the link, but those of wide can be"
+    ):
         flow.board_top(image, board_named("ulx3s_85f"))

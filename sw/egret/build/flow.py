@@ -23,6 +23,7 @@ from egret.build.report import (
     predicted_usage,
 )
 from egret.build.tools import ToolError, run_tool, shown_stage
+from egret.identity import identity
 from egret_hw.blocks.family import ECP5, ICE40
 from egret_hw.blocks.ice40_memory import SPRAM_ADDRESS_BITS, SPRAM_WIDTH
 from egret_hw.config import AcceleratorConfig
@@ -266,6 +267,7 @@ def _build(
         raise EgretError(f"board {board.name} has no place and route step")
     return BuildReport(
         network=image.name,
+        image=identity(image),
         board=board.name,
         device=board.device,
         seed=seed,
