@@ -10,18 +10,16 @@ and whatever the format does not allow is refused.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
 import reprlib
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from egru.errors import EgretError
+from egru.writing import write_whole
 
 #: The types that a network image uses, by their name in a file.
 DTYPES: dict[str, np.dtype] = {"I8": np.dtype("<i1"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4")}
@@ -161,6 +159,8 @@ def write(path: str | Path, metadata: Mapping[str, str], tensors: Mapping[str, n
     Raises
     ------
     ContainerError
+        If the header is too long for the format.
+    OutputError
         If the file cannot be written.
     """
     names = {dtype: name for name, dtype in DTYPES.items()}
@@ -181,20 +181,4 @@ def write(path: str | Path, metadata: Mapping[str, str], tensors: Mapping[str, n
     text += b" " * (-len(text) % _ALIGNMENT_BYTES)
     if len(text) > _HEADER_BYTES_MAX:
         raise ContainerError(f"the header would have {len(text)} bytes, more than {_HEADER_BYTES_MAX}")
-    _replace(Path(path), b"".join([len(text).to_bytes(8, "little"), text, *chunks]))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
-    except OSError as error:
-        raise ContainerError(f"{path} cannot be written: {error.strerror or error}") from None
+    write_whole(path, b"".join([len(text).to_bytes(8, "little"), text, *chunks]))

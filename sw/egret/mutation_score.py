@@ -11,9 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from egret.build.tools import shown_stage
+from egret.console import Console
 from egret.files import write_report
 from egret.mutation import Design, Mutant, chosen_counts, designs, mutate
 from egret.mutation_facts import Fact, checked, load_facts
@@ -198,7 +197,7 @@ def run(
 
         def told(name: str, caught: int, design: Design = design, share: int = len(mutated.mutants)) -> None:
             text = f"{design.name}: {caught} of {share} caught after run {name!r}"
-            console.print(text, highlight=False, soft_wrap=True)
+            console.print(text, soft_wrap=True)
 
         verdicts = campaign.judge([m.number for m in mutated.mutants], jobs=jobs, progress=told)
         left = [mutant for mutant in mutated.mutants if verdicts[mutant.number] is None]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from egret_hw.protection import NONE
 from egret_sim.cosimulation import Stalls
 from egru.errors import EgretError
 from egru.image import NetworkImage, load_image, save_image
+from egru.writing import make_directory, write_whole
 
 FORMAT, VERSION = "egret-fuzz-case", 2
 #: A case of version 1 has no loaded weights.
@@ -102,18 +101,10 @@ def save_case(case: Case, directory: Path, name: str, found: dict[str, Any]) -> 
         "phases": [_phase_to_json(phase) for phase in case.phases],
         "found": found,
     }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        save_image(case.image, directory / f"{name}.egret")
-        path = directory / f"{name}.json"
-        handle, partial = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file)
-            file.write("\n")
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except OSError as error:
-        raise EgretError(f"cannot write the case to {directory}: {error.strerror}") from None
+    make_directory(directory)
+    save_image(case.image, directory / f"{name}.egret")
+    path = directory / f"{name}.json"
+    write_whole(path, json.dumps(content) + "\n")
     return path
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
@@ -22,6 +21,7 @@ from egret_hw.counters import COUNTED
 from egret_sim.build import WAIVERS, SimulationError, build_root, verilator_root
 from egret_sim.harness import layouts, tap_names
 from egret_sim.tokens import END, TokenLayout
+from egru import processes
 
 from .script import WORD_BITS, load_words
 
@@ -110,7 +110,7 @@ def _runtime(coverage: bool) -> Path:
 
 def _run(command: Sequence[str | Path], directory: Path) -> None:
     environment = {**os.environ, "VERILATOR_ROOT": str(verilator_root())}
-    done = subprocess.run(
+    done = processes.run(
         [str(word) for word in command], cwd=directory, env=environment, capture_output=True, text=True
     )
     if done.returncode:

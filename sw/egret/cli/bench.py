@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console, complain
+from egru.writing import check_directory
 
 
 def bench(
@@ -25,6 +27,7 @@ def bench(
     from egret import bench as tables
     from egret_sim.build import SimulationError
 
+    check_directory(output, (tables.JSON, tables.MARKDOWN, tables.PICTURE))
     console, progress = Console(), Console(stderr=True)
     sections = []
     try:
@@ -33,17 +36,17 @@ def bench(
             def say(text: str) -> None:
                 status.update(text)
                 if not progress.is_terminal:
-                    progress.print(text, highlight=False, soft_wrap=True)
+                    progress.print(text, soft_wrap=True)
 
             chosen = tables.Bench(samples=samples, seed=seed, steps=steps, rtl=rtl, say=say)
             for section in chosen.sections():
                 sections.append(section)
                 console.print(_table(section))
     except SimulationError as error:
-        typer.echo(f"egret: {error}", err=True)
+        complain(error)
         raise typer.Exit(1) from None
     tables.save(sections, output)
-    console.print(f"wrote {output / tables.MARKDOWN}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / tables.MARKDOWN}", soft_wrap=True)
 
 
 def _table(section) -> Table:

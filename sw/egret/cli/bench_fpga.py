@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console
+from egru.writing import check_directory
 
 
 def bench_fpga(
@@ -31,6 +33,7 @@ def bench_fpga(
     from egret.recipes import parse_seeds
 
     builds = bench.chosen_builds(only or [], parse_seeds(seeds) if seeds is not None else None)
+    check_directory(output, (bench.JSON, bench.MARKDOWN))
     results = bench.load_results(output)
 
     def done(result: bench.FpgaResult) -> None:
@@ -46,4 +49,4 @@ def bench_fpga(
         for number, heading in enumerate(headings[1:], start=1):
             table.add_row(heading, *(row[number] for row in rows))
         console.print(table)
-    console.print(f"wrote {output / bench.MARKDOWN}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / bench.MARKDOWN}", soft_wrap=True)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console
+from egru.writing import check_directory
 
 from .options import Protection, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
 
@@ -45,11 +47,12 @@ def bitstream(
         compact=chosen.compact,
         protection=protection,
     )
-    from egret.build.flow import bitstream_name, build_bitstream
+    from egret.build.flow import bitstream_name, build_bitstream, result_names
     from egret.build.tables import memory_table, resource_table
 
+    check_directory(output, result_names(chosen), (image,))
     report = build_bitstream(network, chosen, output, config=config, seed=seed)
     console = Console()
     console.print(memory_table(report))
     console.print(resource_table(report))
-    console.print(f"wrote {output / bitstream_name(chosen)}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / bitstream_name(chosen)}", soft_wrap=True)

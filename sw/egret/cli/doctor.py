@@ -14,9 +14,10 @@ from importlib import metadata
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from egret.console import Console, complain
 
 DISTRIBUTION = "egret-hdl"
 #: A build with simulation and bitstream leaves about 0.1 GB, set-up with PyTorch about 2 GB.
@@ -49,12 +50,14 @@ def doctor() -> None:
         for check in CHECKS:
             found += list(check())
     for finding in found:
-        mark = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.fatal else "[yellow]note[/]"
-        table.add_row(escape(finding.name), escape(finding.state), mark, escape(finding.remedy))
+        mark = (
+            ("ok", "green") if finding.good else ("missing", "red") if finding.fatal else ("note", "yellow")
+        )
+        table.add_row(finding.name, finding.state, Text(*mark), finding.remedy)
     console.print(table)
     fatal = [finding.name for finding in found if finding.fatal and not finding.good]
     if fatal:
-        typer.echo(f"egret: missing: {', '.join(fatal)}", err=True)
+        complain(f"missing: {', '.join(fatal)}")
         raise typer.Exit(1)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from egret.console import Console
 from egru.errors import EgretError
+from egru.writing import beside, check_output
 
 from .progress import need_torch
 
@@ -53,13 +54,13 @@ def import_network(
     need_torch()
     import torch
 
-    from egret.checkpoint import check_writable, save_checkpoint
+    from egret.checkpoint import save_checkpoint
     from egret.interop.evnn import import_evnn
     from egret.interop.gru import import_gru
     from egret.interop.network_file import checkpoint_of, save_network
     from egret.interop.state_dict import read_state_dict
 
-    path = check_writable(output or state_dict.with_suffix(".egret.safetensors"))
+    path = check_output(output or beside(state_dict, ".egret.safetensors"), state_dict)
     tensors = read_state_dict(state_dict)
     torch.manual_seed(seed)
     if source == "evnn":
@@ -76,12 +77,11 @@ def import_network(
         save_checkpoint(checkpoint_of(network, data, seed), path)
     console = Console()
     for note in imported.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        console.print(f"note: {note}", soft_wrap=True)
     stack = network.egru
     console.print(
         f"{stack.input_size} inputs, {stack.num_layers} x {stack.hidden_size} units, {network.num_classes} "
         f"classes, readout {network.readout_mode}; wrote {path}",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -111,13 +111,12 @@ def export(
 
     import torch
 
-    from egret.checkpoint import check_writable
     from egret.files import write_whole
     from egret.interop.evnn import export_evnn
     from egret.interop.network_file import load_network
     from egret.interop.onnx_graph import to_onnx
 
-    path = check_writable(output or network.with_suffix(".onnx" if form == "onnx" else ".evnn.pt"))
+    path = check_output(output or beside(network, ".onnx" if form == "onnx" else ".evnn.pt"), network)
     loaded = load_network(network)
     console = Console()
     if form == "onnx":
@@ -127,7 +126,5 @@ def export(
         torch.save(export_evnn(loaded), buffer)
         write_whole(path, buffer.getvalue())
         if p := loaded.egru.options.zoneout:
-            console.print(
-                f"note: give zoneout {p} to the layers: a state dict does not hold it", highlight=False
-            )
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+            console.print(f"note: give zoneout {p} to the layers: a state dict does not hold it")
+    console.print(f"wrote {path}", soft_wrap=True)

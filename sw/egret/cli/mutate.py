@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console, complain
+from egru.writing import check_output
 
 
 def mutate(
@@ -29,12 +31,12 @@ def mutate(
     from egret_sim.build import SimulationError, build_root
     from egret_sim.mutation.campaign import VERDICTS
 
+    path = check_output(report or build_root() / "mutation.json")
     try:
         score = run(mutants, seed=seed, module=module, jobs=jobs, console=Console(stderr=True))
     except SimulationError as error:
-        typer.echo(f"egret: {error}", err=True)
+        complain(error)
         raise typer.Exit(1) from None
-    path = report or build_root() / "mutation.json"
     save(score, path)
     console = Console()
     table = Table(title=f"{len(score.faults)} faults, seed {seed}", title_justify="left")
@@ -49,11 +51,9 @@ def mutate(
     table.add_row("survived", str(len(score.survivors)))
     console.print(table)
     for fault in score.survivors:
-        console.print(
-            f"survived: {fault.design}, {fault.mutant}", highlight=False, soft_wrap=True, markup=False
-        )
-    console.print(f"caught of those that change something: {score.percent:.1f} %", highlight=False)
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+        console.print(f"survived: {fault.design}, {fault.mutant}", soft_wrap=True)
+    console.print(f"caught of those that change something: {score.percent:.1f} %")
+    console.print(f"wrote {path}", soft_wrap=True)
     if score.percent < TARGET_PERCENT:
-        typer.echo(f"egret: {score.percent:.1f} % caught, not {TARGET_PERCENT} %", err=True)
+        complain(f"{score.percent:.1f} % caught, not {TARGET_PERCENT} %")
         raise typer.Exit(1)

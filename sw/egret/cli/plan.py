@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from egret.console import Console, complain
 from egret.files import write_report
 from egru.errors import EgretError
+from egru.writing import check_output
 
 from .options import QueueDepth, Streams
 
@@ -60,6 +61,8 @@ def plan(
     if multipliers is not None and not 1 <= multipliers <= available:
         raise EgretError(f"multipliers must be 1 to {available}, as {board} has, not {multipliers}")
     network, name = network_and_task(image, task)
+    if output is not None:
+        check_output(output, image)
     sequences, _ = draw(network, name, samples, seed)
     with Console(stderr=True).status(f"{network.name}: running the integer model") as status:
         activities = activity_of(network, sequences)
@@ -72,19 +75,19 @@ def plan(
             progress=lambda tried: status.update(f"{network.name}: {tried} configurations tried"),
         )
     measured = _measure(found, sequences, seed) if measure else None
-    console = Console()
-    title = f"{network.name} with {found.multipliers} of {found.available} multipliers, {name} test data"
-    console.print(title, highlight=False, soft_wrap=True)
-    console.print(_tiles(found))
-    console.print(_totals(found, measured))
-    console.print(found.options, highlight=False, soft_wrap=True)
     if output is not None:
         figures = found.as_dict()
         if measured is not None:
             figures["measured"] = measured.as_dict()
         write_report(output, figures)
+    console = Console()
+    title = f"{network.name} with {found.multipliers} of {found.available} multipliers, {name} test data"
+    console.print(title, soft_wrap=True)
+    console.print(_tiles(found))
+    console.print(_totals(found, measured))
+    console.print(found.options, soft_wrap=True)
     if measured is not None and measured.problem:
-        typer.echo(f"egret: {measured.problem}", err=True)
+        complain(f"{measured.problem}")
         raise typer.Exit(1)
 
 
@@ -152,5 +155,5 @@ def _measure(found: Plan, sequences: list, seed: int) -> Report:
         with Console(stderr=True).status(f"{found.image.name}: simulating the RTL"):
             return simulate(found.image, sequences, found.config, seed=seed)
     except SimulationError as error:
-        typer.echo(f"egret: {error}", err=True)
+        complain(error)
         raise typer.Exit(1) from None

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console
+from egru.writing import check_directory
 
 from .progress import epochs_shown, need_torch
 
@@ -38,7 +40,6 @@ def seeds(
     chosen = changed(recipe(tasks.check_name(task)), settings or (), units=units, epochs=epochs)
     wanted = parse_seeds(numbers)
     need_torch(chosen.threads)
-    from egret.checkpoint import check_directory
     from egret.quantisation import check_bits
     from egret.repeats import repeat, save_repeats, table_of
 

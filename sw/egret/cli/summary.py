@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from egret.console import Console
 from egru.errors import EgretError
 
 SIMULATION, BITSTREAM = "simulation.json", "report.json"

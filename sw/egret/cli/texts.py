@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console
 
 from .progress import epochs_shown
 
@@ -45,4 +46,4 @@ def quantize_text(loaded: Checkpoint, path: Path, *, widths: Widths, recipe: Rec
     for row, seen in rows:
         table.add_row(row, shown(seen, text.unit), " ".join(f"{a:.2%}" for a in seen.activity))
     Console().print(table)
-    Console().print(f"wrote {path}", highlight=False, soft_wrap=True)
+    Console().print(f"wrote {path}", soft_wrap=True)

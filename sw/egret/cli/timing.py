@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console
+from egru.writing import check_output
 
 from .options import Lanes, UpdateLanes, accelerator_config
 
@@ -32,6 +34,7 @@ def timing(
     if output.suffix not in (".svg", ".png"):
         raise EgretError(f"output must end in .svg or .png, not {output.name!r}")
     network = load_image(image or networks.shipped(tasks.check_name(task)))
+    check_output(output, image)
     config = accelerator_config(lanes, update_lanes, None, 16)
     data = tasks.load(task)
     check_normalisation(network, data)
@@ -44,4 +47,4 @@ def timing(
         output,
         title=f"{network.name}: {layer.inputs} inputs, {layer.units} units, {lanes} lanes",
     )
-    Console().print(f"wrote {output}: {len(x)} steps in {trace.ticks[-1] + 1} cycles", highlight=False)
+    Console().print(f"wrote {output}: {len(x)} steps in {trace.ticks[-1] + 1} cycles")
