@@ -18,7 +18,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from egru.errors import EgretError
@@ -40,7 +40,7 @@ def write_whole(path: str | Path, data: bytes | str) -> None:
     """
     path = check_output(path)
     data = data.encode() if isinstance(data, str) else data
-    try:
+    with _told(f"output {path}"):
         found = _status(path)
         target = Path(os.path.realpath(path))
         if found is None:
@@ -50,8 +50,6 @@ def write_whole(path: str | Path, data: bytes | str) -> None:
             _replace(target, data, found)
         else:  # a device, a pipe, or a file without a name, such as behind /dev/stdout
             _pour(path, data)
-    except OSError as error:
-        raise OutputError(f"output {path} cannot be written: {_reason(error)}") from None
 
 
 def write_pages(directory: str | Path, pages: Mapping[str, bytes | str]) -> None:
@@ -74,7 +72,7 @@ def check_output(path: str | Path, *inputs: Path | None) -> Path:
         If it cannot be written, or is one of ``inputs``.
     """
     path = Path(path)
-    try:
+    with _told(f"output {path}"):
         found = _status(path)
         if found is None:
             _check_parent(path)
@@ -83,8 +81,6 @@ def check_output(path: str | Path, *inputs: Path | None) -> Path:
             other = None if given is None else _status(Path(given))
             if other is not None and os.path.samestat(found, other) and not stat.S_ISCHR(found.st_mode):
                 raise OutputError(f"output {path} must not be the input {given}: name another file")
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise OutputError(f"output {path} cannot be written: {_reason(error)}") from None
     kind = stat.S_IFMT(found.st_mode)
     if kind == stat.S_IFDIR:
         raise OutputError(f"output {path} must be a file, and is a directory")
@@ -116,12 +112,10 @@ def check_directory(path: str | Path, names: Iterable[str] = (), inputs: Iterabl
         If that cannot be, or if one of the files is one of ``inputs``.
     """
     path = Path(path)
-    try:
+    with _told(f"output directory {path}"):
         found = _status(path)
         if found is None:
             _check_parent(path)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"output directory {path} cannot be written: {_reason(error)}") from None
     if found is None:
         return path
     if not stat.S_ISDIR(found.st_mode):
@@ -176,14 +170,20 @@ def make_directory(directory: Path) -> None:
     OutputError
         If that cannot be.
     """
-    try:
+    with _told(f"output directory {directory}"):
         directory.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"output directory {directory} cannot be written: {_reason(error)}") from None
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Tell what could not be written, and why, in one line."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise OutputError(f"{what} cannot be written: {reason or error}") from None
 
 
 def _status(path: Path) -> os.stat_result | None:

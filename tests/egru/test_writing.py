@@ -144,7 +144,7 @@ def test_a_name_that_is_too_long_or_none_is_refused_before_the_work(tmp_path, na
     for path in (tmp_path / name, tmp_path / "new" / name):
         with pytest.raises(EgretError, match=r"^output "):
             check_output(path)
-        with pytest.raises(EgretError, match=r"^output directory "):
+        with pytest.raises(EgretError, match=r"^output "):
             check_directory(path)
     assert not list(tmp_path.iterdir())
 

@@ -11,10 +11,12 @@ from rich.table import Table
 from egret.console import Console, complain
 from egru.writing import check_directory
 
+from .options import seed_of
+
 
 def bench(
     samples: Annotated[int, typer.Option(min=1, help="Real test sequences to play.")] = 30,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the random patterns.")] = 1,
+    seed: Annotated[int, seed_of("the draw and of the random patterns")] = 1,
     steps: Annotated[int, typer.Option(min=10, help="Steps of random patterns.")] = 400,
     rtl: Annotated[
         bool, typer.Option("--rtl/--no-rtl", help="Simulate RTL beside the predictions, or predict alone.")
@@ -24,6 +26,9 @@ def bench(
     ] = Path("docs"),
 ) -> None:
     """Show and save cycles per step, busy multipliers and effective / peak: shipped networks and sweeps."""
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret import bench as tables
     from egret_sim.build import SimulationError
 

@@ -18,7 +18,10 @@ def bench_fpga(
         typer.Option("--only", help="A build to make, by name; again for more. By default all."),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Seeds of the placements, with commas; by default each build's own.")
+        str | None,
+        typer.Option(
+            help="Seeds of the placements, 0 to 2147483647, with commas; by default each build's own."
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Sequences to simulate for cycles per step.")] = 30,
     output: Annotated[
@@ -31,8 +34,10 @@ def bench_fpga(
     """
     from egret import bench_fpga as bench
     from egret.recipes import parse_seeds
+    from egret.sampling import check_seed
 
-    builds = bench.chosen_builds(only or [], parse_seeds(seeds) if seeds is not None else None)
+    chosen = None if seeds is None else [check_seed(seed) for seed in parse_seeds(seeds)]
+    builds = bench.chosen_builds(only or [], chosen)
     check_directory(output, (bench.JSON, bench.MARKDOWN))
     results = bench.load_results(output)
 

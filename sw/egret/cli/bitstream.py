@@ -10,7 +10,7 @@ import typer
 from egret.console import Console
 from egru.writing import check_directory
 
-from .options import Protection, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
+from .options import Protection, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config, seed_of
 
 
 def bitstream(
@@ -30,9 +30,12 @@ def bitstream(
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = None,
     protection: Protection = "none",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the placement.")] = 1,
+    seed: Annotated[int, seed_of("the placement")] = 1,
 ) -> None:
     """Build a bitstream with the network behind a serial port; report resources, clock and memories."""
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret.build.boards import board_named
     from egru.image import load_image
 

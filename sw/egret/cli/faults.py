@@ -13,7 +13,15 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egret.cli.options import (
+    Lanes,
+    QueueDepth,
+    ReadoutLanes,
+    Streams,
+    UpdateLanes,
+    accelerator_config,
+    seed_of,
+)
 from egret.console import Console, complain, progress_bar
 from egru.errors import EgretError
 from egru.writing import check_directory
@@ -41,7 +49,7 @@ def faults(
         typer.Option(help="Task whose test data is played; by default the one that the image names."),
     ] = None,
     flips: Annotated[int, typer.Option(help="Runs of each accelerator, with one flip each.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the sequences and of the flips.")] = 1,
+    seed: Annotated[int, seed_of("the sequences and of the flips")] = 1,
     protection: Annotated[
         Protections, typer.Option(help="With parity, without, or a campaign of each.")
     ] = Protections.BOTH,
@@ -69,6 +77,9 @@ def faults(
 
     Exit status: 0 if protection left no upset of a memory or a stream silent; 1 if it did; 2 on bad input.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret import faults as upsets
     from egret.faults import RESOURCES, cost_rows, load_figures, save_figures, synthesised_cost
     from egret.sampling import draw, network_and_task

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def fuzz(
     configurations: Annotated[int, typer.Option(min=1, help="Accelerators to draw.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same accelerators.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same accelerators; 0 to 2^63 - 1.")] = 1,
     first: Annotated[int, typer.Option(min=0, help="Number of the first one.")] = 0,
     steps: Annotated[
         int, typer.Option(min=50, help="Steps for each; a network with slow steps gets fewer.")
@@ -46,6 +46,9 @@ def fuzz(
     replay: Annotated[Path | None, typer.Option(help="Run a kept case (its .json file) instead.")] = None,
 ) -> None:
     """Draw whole accelerators, play random sequences to them, and compare every event and every logit."""
+    from egret.recipes import check_seed
+
+    check_seed(seed)
     from egret_sim.fuzz.campaign import Totals, run_campaign
     from egret_sim.fuzz.coverage import Counting
 

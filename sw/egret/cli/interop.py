@@ -35,7 +35,9 @@ def import_network(
     classes: Annotated[
         int | None, typer.Option(help="Classes of a fresh readout, where there is none.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of what is new: thresholds, a fresh readout.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of what is new: thresholds, a fresh readout; 0 to 2^63 - 1.")
+    ] = 0,
     task: Annotated[
         str | None, typer.Option(help="Write a checkpoint for this task, which `egret quantize` takes.")
     ] = None,

@@ -7,11 +7,13 @@ Exit status: 0 when all is well; 1 when what was asked for came out wrong (a mis
 
 import contextlib
 import errno
+import inspect
 import os
+import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Annotated
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -134,12 +136,45 @@ def _run(arguments: Sequence[str]) -> int:
     if any("\0" in argument for argument in arguments):
         raise EgretError("arguments must not hold the character NUL")
     command = typer.main.get_command(app)
+    _take_plain_numbers(command)
     try:
         with command.make_context("egret", list(arguments)) as context:
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
     return 0
+
+
+#: Numbers in the digits 0 to 9; Python, and so Typer, would also take 1_0, and digits of other scripts.
+_PLAIN = {
+    int: (re.compile(r"[+-]?[0-9]+"), "a whole number in the digits 0 to 9"),
+    float: (
+        re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+        "a number in the digits 0 to 9",
+    ),
+}
+
+
+def _take_plain_numbers(group: Any) -> None:
+    """Let the options of all commands refuse other numbers than those of :data:`_PLAIN`."""
+    for command in group.commands.values():
+        hints = get_type_hints(inspect.unwrap(command.callback))
+        for option in command.params:
+            hint = hints.get(option.name)
+            for kind, (pattern, words) in _PLAIN.items():
+                if kind in (hint, *get_args(hint)):
+                    option.process_value = _plain(option, pattern, words)
+
+
+def _plain(option: Any, pattern: re.Pattern[str], words: str) -> Callable[[Any, Any], Any]:
+    process = option.process_value
+
+    def check(context: Any, value: Any) -> Any:
+        if isinstance(value, str) and not pattern.fullmatch(value):
+            raise EgretError(f"{option.opts[-1]} must be {words}, not {value!r}")
+        return process(context, value)
+
+    return check
 
 
 @contextlib.contextmanager

@@ -11,10 +11,12 @@ from rich.table import Table
 from egret.console import Console, complain
 from egru.writing import check_output
 
+from .options import seed_of
+
 
 def mutate(
     mutants: Annotated[int, typer.Option(help="Faults to plant, spread over all modules.")] = 400,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of faults, and of the vectors.")] = 1,
+    seed: Annotated[int, seed_of("the choice of faults, and of the vectors")] = 1,
     module: Annotated[
         str | None, typer.Option(help="Only in modules whose path holds this, such as layer0.gather.")
     ] = None,
@@ -27,6 +29,9 @@ def mutate(
 
     Exit status: 0 if 95 % of the faults that change something are caught; 1 if fewer are; 2 on bad input.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret.mutation_score import TARGET_PERCENT, run, save
     from egret_sim.build import SimulationError, build_root
     from egret_sim.mutation.campaign import VERDICTS

@@ -13,7 +13,7 @@ from egret.files import write_report
 from egru.errors import EgretError
 from egru.writing import check_output
 
-from .options import QueueDepth, Streams
+from .options import QueueDepth, Streams, seed_of
 
 if TYPE_CHECKING:
     from egret.plan import Plan
@@ -33,7 +33,7 @@ def plan(
         typer.Option(help="Task whose test data it is to be fast for; by default the one the image names."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Test sequences, drawn at random.")] = 30,
-    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 1,
+    seed: Annotated[int, seed_of("the draw")] = 1,
     streams: Streams = 1,
     queue_depth: QueueDepth = None,
     measure: Annotated[
@@ -45,6 +45,9 @@ def plan(
 
     Cycles are predicted without RTL, for the same test sequences as `egret simulate` plays with this seed.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret.build.boards import board_named
     from egret.plan import available_multipliers, make_plan
     from egret.sampling import draw, network_and_task

@@ -15,7 +15,9 @@ from .progress import epochs_shown, need_torch
 
 def seeds(
     task: Annotated[str, typer.Argument(help="Task, for example digits or har.")],
-    numbers: Annotated[str, typer.Option("--seeds", help="Seeds, with commas between them.")] = "0,1,2",
+    numbers: Annotated[
+        str, typer.Option("--seeds", help="Seeds, with commas between them, 0 to 2^63 - 1.")
+    ] = "0,1,2",
     bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     units: Annotated[int | None, typer.Option(help="Units per layer; by default the task's recipe.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; by default the task's recipe.")] = None,

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egret.cli.options import (
+    Lanes,
+    QueueDepth,
+    ReadoutLanes,
+    Streams,
+    UpdateLanes,
+    accelerator_config,
+    seed_of,
+)
 from egret.cli.simulate import (
     StallMode,
     correct,
@@ -42,7 +50,7 @@ def sim_full(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Only the first of the test sequences; by default all.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the stalls.")] = 1,
+    seed: Annotated[int, seed_of("the stalls")] = 1,
     stalls: Annotated[
         StallMode,
         typer.Option(help="Random gaps on the streams, none (for cycle figures), or a run of each."),
@@ -65,6 +73,9 @@ def sim_full(
     Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
     input.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     # The golden model's products are small: more threads would only be in the simulator's way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from egret import networks, tasks

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from egret.cli.options import QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egret.cli.options import QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config, seed_of
 from egret.console import Console, complain
 from egret.files import write_report
 from egru.writing import check_outputs
@@ -27,7 +27,7 @@ def sim_netlist(
         typer.Option(help="Task whose test data is played; by default the one that the image names."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Test sequences to play, drawn at random.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the draw and of the stalls.")] = 1,
+    seed: Annotated[int, seed_of("the draw and of the stalls")] = 1,
     lanes: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +61,9 @@ def sim_netlist(
     Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
     input.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret.netlist import default_config, prepare, synthesise
     from egret.sampling import draw, network_and_task
 

@@ -19,6 +19,7 @@ from egret.cli.options import (
     Streams,
     UpdateLanes,
     accelerator_config,
+    seed_of,
 )
 from egret.console import Console, complain, progress_bar
 from egret.files import write_report
@@ -49,7 +50,7 @@ def simulate(
         typer.Option(help="Task whose test data is played; by default the one that the image names."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Test sequences to play, drawn at random.")] = 30,
-    seed: Annotated[int, typer.Option(help="Seed of the draw and of the stalls.")] = 1,
+    seed: Annotated[int, seed_of("the draw and of the stalls")] = 1,
     sequences: Annotated[
         str | None,
         typer.Option(help="Test sequences to play by number, 7 or 7-9, in place of a draw."),
@@ -77,6 +78,9 @@ def simulate(
     Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
     input.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret.sampling import draw, network_and_task, numbered
 
     network, name = network_and_task(image, task)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 def train(
     task: Annotated[str, typer.Argument(help="Task, for example digits or har.")],
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights, the batches and the noise.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the initial weights, the batches and the noise, 0 to 2^63 - 1.")
+    ] = 0,
     units: Annotated[int | None, typer.Option(help="Units per layer; by default the task's recipe.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers; by default the task's recipe.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; by default the task's recipe.")] = None,
