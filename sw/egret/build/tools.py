@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from egret.console import Console
+from egret_sim.wasm import check_cache
 from egru.errors import EgretError
 from egru.processes import running
 from egru.writing import write_whole
@@ -30,9 +31,10 @@ class Tool:
     function: str
 
     def command(self) -> list[str]:
-        """How to start it, without arguments."""
+        """How to start it, without arguments; EgretError if it could not run here."""
         if override := os.environ.get(self.variable):
             return shlex.split(override)
+        check_cache(self.package)
         call = f"import sys, {self.package} as tool; sys.exit(tool.{self.function}(sys.argv[1:]))"
         return [sys.executable, "-c", call]
 

@@ -135,6 +135,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     if any("\0" in argument for argument in arguments):
         raise EgretError("arguments must not hold the character NUL")
+    try:
+        os.getcwd()
+    except OSError:
+        raise EgretError("the folder that you are in was removed: go to another one") from None
     command = typer.main.get_command(app)
     _take_plain_numbers(command)
     try:
@@ -213,14 +217,11 @@ def _drop_output() -> None:
 
 
 def _system_error(error: OSError) -> str:
-    try:
-        os.getcwd()
-    except OSError:
-        return "the folder that you are in was removed: go to another one"
     reason = error.strerror or str(error) or type(error).__name__
     where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where += " (free some space, or let TMPDIR or EGRET_BUILD name a folder elsewhere)"
+        where = where or " for what is printed, or on the disk"
+        where += " (free some, or let TMPDIR or EGRET_BUILD name a folder elsewhere)"
     return f"{reason}{where}"
 
 
