@@ -7,7 +7,6 @@ import hashlib
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import platformdirs
 from rich.console import Console
 
+from egru import processes
 from egru.errors import EgretError
 
 SOURCES = ("egru.cpp", "forward.h", "backward.h", "layer.h", "simd.h", "team.h", "tile.h")
@@ -138,7 +138,7 @@ def _loads(path: Path) -> bool:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.run(command, capture_output=True, text=True)
     if done.returncode:
         first = next(
             (line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-200:]
