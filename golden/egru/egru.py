@@ -234,7 +234,7 @@ class EGRU(nn.Module):
 
     def check_input(self, x: Tensor) -> Tensor:
         """Return x as T x B x I, or raise. Under autocast a narrower x takes the parameters' type."""
-        refuse_tracing((x, *self.parameters()))
+        refuse_tracing((x,))
         if not isinstance(x, Tensor):
             raise TypeError(f"x must be a torch.Tensor, not {type(x).__name__}")
         order = "B x T x I" if self.batch_first else "T x B x I"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from egru.ambient import full_precision, refuse_scripting, uncompiled
+from egru.ambient import full_precision, refuse_scripting, refuse_tracing, uncompiled
 from egru.egru import State, check_lengths
 from egru.errors import EgretError
 from egru.formats import BIAS_BITS, FRAC_RANGE, STATE_FRAC, IntFormat
@@ -241,6 +241,7 @@ class QuantNetwork(nn.Module):
             longer than ``max_steps``.
         """
         x = self.egru.check_input(x)
+        refuse_tracing(self.parameters())
         _check_readout(self.readout)
         self._check_dtypes()
         with full_precision(x.device):
