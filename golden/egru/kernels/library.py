@@ -65,10 +65,12 @@ def library() -> ctypes.CDLL:
         raise EgretError(
             f"event-driven kernels {path} must be loadable: {error}; remove the file to have it built again"
         ) from None
-    for name in ("egru_panel", "egru_workspace"):
+    for name in ("egru_panel", "egru_workspace", "egru_size", "egru_layer_size"):
         getattr(loaded, name).restype = ctypes.c_int64
     loaded.egru_panel.argtypes = (ctypes.c_int64,)
-    loaded.egru_workspace.argtypes = (ctypes.POINTER(Layer), ctypes.c_int64, ctypes.c_int64)
+    loaded.egru_layer_size.argtypes = ()
+    for name in ("egru_workspace", "egru_size"):
+        getattr(loaded, name).argtypes = (ctypes.POINTER(Layer), ctypes.c_int64, ctypes.c_int64)
     for name in ("egru_forward", "egru_backward"):
         getattr(loaded, name).restype = None
         getattr(loaded, name).argtypes = (ctypes.POINTER(Layer), ctypes.c_int64)
