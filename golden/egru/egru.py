@@ -175,8 +175,8 @@ class EGRU(nn.Module):
             yield
 
     def forward(
-        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None, *, layers: bool = False
+    ) -> tuple[Tensor, State] | StackOutput:
         """Run the stack over a window.
 
         Parameters
@@ -186,8 +186,11 @@ class EGRU(nn.Module):
         lengths : B integers, 1..T. Steps beyond a sequence's length are padding: y is zero there, and the
             state returned is the one after the last real step.
 
-        Returns (y, state): y is T x B x H (B x T x H), the graded events of the last layer.
+        Returns (y, state): y is T x B x H (B x T x H), the graded events of the last layer. With `layers`
+        the result is that of `forward_layers`.
         """
+        if layers:
+            return self._run(x, state, lengths, spikes=True)
         out = self._run(x, state, lengths, spikes=False)
         return out.events[-1], out.state
 
@@ -195,7 +198,8 @@ class EGRU(nn.Module):
         self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
     ) -> StackOutput:
         """Like `forward`, with the events and the spikes of every layer."""
-        return self._run(x, state, lengths, spikes=True)
+        # A call, so that hooks run: those of torch.nn.utils.prune form the weights.
+        return self(x, state, lengths, layers=True)
 
     def _run(self, x: Tensor, state: State | None, lengths: Tensor | None, *, spikes: bool) -> StackOutput:
         layers = [self.layer_parameters(k) for k in range(self.num_layers)]
@@ -272,7 +276,7 @@ def positive_integer(name: str, value: int) -> int:
 
 
 class _Freezing:
-    """The open blocks of `EGRU.frozen`, of all threads, and the packed weights of each layer while there are any.
+    """The open blocks of `EGRU.frozen`, of all threads, and the packed weights of the layers meanwhile.
 
     A copy of a module, or one that was pickled, begins without.
     """
@@ -309,7 +313,7 @@ def _clamp(theta: Tensor) -> None:
 
 
 def _typical(layers: Sequence[LayerParameters]) -> Tensor:
-    """Return a parameter of the dtype and device that most have: one that has another is to be named itself."""
+    """Return a parameter of the dtype and device that most have: one of another is to be named itself."""
     kinds = Counter((p.dtype, p.device) for layer in layers for p in layer)
     most, _ = kinds.most_common(1)[0]
     return next(p for layer in layers for p in layer if (p.dtype, p.device) == most)

@@ -74,6 +74,7 @@ class QuantNetwork(nn.Module):
                 "a layer of an image has one sigmoid table for both gates, z and r, and zoneout changes that "
                 "of z alone; train the network on without zoneout first"
             )
+        _check_parameters(network)
         self.egru = copy.deepcopy(network.egru)
         self.readout = copy.deepcopy(network.readout)
         self.readout_mode = network.readout_mode
@@ -374,8 +375,13 @@ class QuantNetwork(nn.Module):
         frac = self.layer_specs[-1].event_bits + spec.weight_frac
         return (
             self._quantised_weight(self.readout.weight, spec.weight_format, "readout.weight", convert),
-            convert(self.readout.bias, IntFormat(BIAS_BITS, frac, True), "readout.bias"),
+            convert(self._readout_bias(), IntFormat(BIAS_BITS, frac, True), "readout.bias"),
         )
+
+    def _readout_bias(self) -> Tensor:
+        """The readout's bias, zero where it has none."""
+        weight, bias = self.readout.weight, self.readout.bias
+        return weight.new_zeros(weight.shape[0]) if bias is None else bias
 
     def _read_out(self, events: Tensor, lengths: Tensor) -> Tensor:
         """Logits (float64) of the last layer's events, exact but for the division of mode "mean"."""
@@ -395,6 +401,28 @@ class QuantNetwork(nn.Module):
                 "smaller weights or shorter sequences are needed"
             )
         return (events.sum(0) @ weight.t() + count * bias) / count
+
+
+def _check_parameters(network: Network) -> None:
+    """Raise EgretError where the readout is not linear, or weights are computed from others."""
+    readout = network.readout
+    if not isinstance(readout, nn.Linear):
+        raise EgretError(
+            "readout must be torch.nn.Linear to be quantised, for the hardware has a matrix and "
+            f"biases, not {type(readout).__name__}"
+        )
+    egru = network.egru
+    values = {
+        f"egru.{name}_l{k}": value
+        for k in range(egru.num_layers)
+        for name, value in egru.layer_parameters(k)._asdict().items()
+    }
+    for name, value in {**values, "readout.weight": readout.weight, "readout.bias": readout.bias}.items():
+        if value is not None and not isinstance(value, nn.Parameter):
+            raise EgretError(
+                f"{name} must be a parameter to be quantised, and is computed from others: make "
+                "it one with torch.nn.utils.prune.remove or parametrize.remove_parametrizations"
+            )
 
 
 def _array(integers: Tensor) -> np.ndarray:

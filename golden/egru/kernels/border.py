@@ -1,8 +1,8 @@
 """The one border of the layer's kernels, dense and event-driven: what they compute from is checked here.
 
-A kernel in C believes a pointer, so nothing that is pointed at comes from elsewhere than `point`. Everything
-that it gets is detached first: memory stays where it is as long as a kernel reads it, and for a backward pass,
-even if a parameter's data are replaced meanwhile, by another thread or not.
+A kernel in C believes a pointer, so none comes from elsewhere than `point`. What is pointed at was detached
+before, by `plain`: its memory stays where it is while a kernel reads it, and for a backward pass, even if a
+parameter's data are replaced meanwhile, by another thread or not.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def check_inputs(values: Sequence[Tensor], number: str = "") -> None:
         expected = tuple(sizes[size] for size in shape)
         if value.shape != expected:
             raise EgretError(
-                f"{_full(name, number)} must be of shape {expected} in a layer of {units} units, {inputs} inputs "
-                f"and {batch} sequences, not {tuple(value.shape)}"
+                f"{_full(name, number)} must be of shape {expected} in a layer of {units} units, "
+                f"{inputs} inputs and {batch} sequences, not {tuple(value.shape)}"
             )
 
 
@@ -128,10 +128,10 @@ def check_lengths(lengths: Tensor | None, x: Tensor) -> Tensor | None:
 
 
 def point(layer: Layer, dtype: torch.dtype, tensors: Mapping[str, Tensor | None]) -> None:
-    """Let the layer's pointers of these names point at the tensors, or raise if one isn't what a kernel expects.
+    """Let the layer's pointers of these names point at the tensors, or raise if one is not as expected.
 
     Shapes follow from the layer's sizes. All are rows in order; of the gradients on y and o, whose strides
-    the layer has, the units alone, and one row stands for those that are the same for all steps and sequences.
+    the layer has, the units alone, and one row may stand for all steps and sequences.
     """
     sizes = _sizes(layer, dtype)
     for name, tensor in tensors.items():
@@ -154,15 +154,15 @@ def point(layer: Layer, dtype: torch.dtype, tensors: Mapping[str, Tensor | None]
             or tensor.dtype is not (torch.int64 if name == "lengths" else dtype)
         ):
             raise EgretError(
-                f"{name} must be {dtype} of shape {expected} in the CPU's memory, row by row, for the event-driven "
-                f"kernels, not {tensor.dtype} of shape {tuple(tensor.shape)} on {tensor.device} "
+                f"{name} must be {dtype} of shape {expected} in the CPU's memory, row by row, for the event-"
+                f"driven kernels, not {tensor.dtype} of shape {tuple(tensor.shape)} on {tensor.device} "
                 f"with strides {tensor.stride()}: it must stay as it was between forward and backward"
             )
         setattr(layer, name, address)
 
 
 def packed_size(layer: Layer, dtype: torch.dtype, name: str) -> int:
-    """How many numbers one of the kernels' own forms has, as the library says: packed, packed_inputs or kept."""
+    """How many numbers one of the forms in `PACKED` has, as the library says."""
     return library().egru_size(ctypes.byref(layer), dtype.itemsize, PACKED.index(name))
 
 

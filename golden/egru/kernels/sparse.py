@@ -51,7 +51,7 @@ class Ordered:
         if packed is None:
             return None
         unchanged = packed.versions == _versions(packed.made_of)
-        # Weights that are computed anew for each call, such as those of torch.nn.utils.prune, are others by address.
+        # Weights that are computed anew for each call, as torch.nn.utils.prune does, have other addresses.
         if not unchanged or not all(map(_same, weights, packed.made_of)):
             raise EgretError(
                 "weights must stay as they are while they are frozen, and have changed: "
