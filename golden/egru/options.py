@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from egru.errors import EgretError
 from egru.formats import RESETS, STATE_RESETS
@@ -41,15 +42,20 @@ class Options:
         if self.state_reset not in STATE_RESETS:
             raise EgretError(f"state_reset must be one of {STATE_RESETS}, not {brief(self.state_reset)}")
         for name in ("gamma", "eps", "zoneout"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(f"{name} must be a number, not {brief(value)}")
+            object.__setattr__(self, name, number(name, getattr(self, name)))
         for name in ("gamma", "eps"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise EgretError(f"{name} must be finite and greater than 0, not {brief(value)}")
         if not 0 <= self.zoneout < 1:
             raise EgretError(f"zoneout must be at least 0 and less than 1, not {brief(self.zoneout)}")
+
+
+def number(name: str, value: float) -> float:
+    """Return value as a number of Python's own, which those of numpy become, or raise TypeError naming it."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, not {brief(value)}")
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def check_kernel(kernel: str) -> str:
