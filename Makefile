@@ -25,7 +25,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
+.PHONY: all setup test junk sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -46,6 +46,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: setup ## all tests
 	$(VENV)/bin/python -m pytest -n $(JOBS) tests
+
+junk: setup ## every command with random names, files and numbers (minutes): N=examples
+	EGRET_JUNK=$(or $(N),3000) $(VENV)/bin/python -m pytest tests/egret/test_cli_junk.py
 
 sim: setup ## RTL against the integer model on real data: TASK=name SAMPLES=n SEED=n; without TASK, all shipped networks
 	@set -e; for task in $(if $(filter file,$(origin TASK)),$(NETWORKS),$(TASK)); do \

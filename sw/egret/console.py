@@ -39,6 +39,10 @@ class Console(rich.console.Console):
         """Make a string, also one in a table, what is shown."""
         return Text(printable(text), style=style, justify=justify, overflow=overflow)
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, which has an exit status for it, that nobody reads."""
+        raise
+
     def status(self, text: str, **options) -> Status:  # type: ignore[override]
         """Turn a spinner beside a text."""
         return _Status(text, console=self, **options)
