@@ -51,7 +51,7 @@ files = st.sampled_from(
         "bytes",
         "json",
         "/dev/null",
-        "[/x]",
+        "[red]x",
         ".",
     ]
 )
