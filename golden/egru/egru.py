@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from egru.ambient import refuse_scripting, refuse_tracing, uncompiled
 from egru.errors import EgretError
 from egru.functional import LayerParameters, egru_layer
 from egru.kernels.sparse import Ordered
@@ -136,7 +137,10 @@ class EGRU(nn.Module):
     def reset_parameters(self) -> None:
         """Draw fresh initial values from torch's global generator."""
         mean = self.theta_mean
-        thresholds = torch.distributions.Beta(3 * mean / (1 - mean), 3.0)
+        wide = torch.get_default_dtype().itemsize >= 4  # there is no such distribution of narrower numbers
+        dtype = torch.get_default_dtype() if wide else torch.float32
+        shape = (torch.tensor(v, dtype=dtype) for v in (3 * mean / (1 - mean), 3.0))
+        thresholds = torch.distributions.Beta(next(shape), next(shape))
         for k in range(self.num_layers):
             layer = self.layer_parameters(k)
             if self.input_std and k == 0:
@@ -202,6 +206,7 @@ class EGRU(nn.Module):
         """Like `forward`, with the events and the spikes of every layer."""
         return self._run(x, state, lengths, spikes=True)
 
+    @uncompiled
     def _run(self, x: Tensor, state: State | None, lengths: Tensor | None, *, spikes: bool) -> StackOutput:
         values = self.check_input(x)
         c0, y0 = self.check_state(state, values)
@@ -228,7 +233,8 @@ class EGRU(nn.Module):
         return values.transpose(0, 1) if self.batch_first else values
 
     def check_input(self, x: Tensor) -> Tensor:
-        """Return x as T x B x I, or raise."""
+        """Return x as T x B x I, or raise. Under autocast a narrower x takes the parameters' type."""
+        refuse_tracing((x, *self.parameters()))
         if not isinstance(x, Tensor):
             raise TypeError(f"x must be a torch.Tensor, not {type(x).__name__}")
         order = "B x T x I" if self.batch_first else "T x B x I"
@@ -237,7 +243,10 @@ class EGRU(nn.Module):
                 f"x must be {order} with I = {self.input_size} and T, B at least 1, "
                 f"not of shape {tuple(x.shape)}"
             )
-        _check_kind("x", x, self.layer_parameters(0).theta)
+        theta = self.layer_parameters(0).theta
+        if x.is_floating_point() and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
+            x = x.to(theta.dtype)
+        _check_kind("x", x, theta)
         return x.transpose(0, 1) if self.batch_first else x
 
     def check_state(self, state: State | None, x: Tensor) -> State:
@@ -252,6 +261,8 @@ class EGRU(nn.Module):
                 raise EgretError(f"state {name} must be of shape {shape}, not {tuple(value.shape)}")
             _check_kind(f"state {name}", value, self.layer_parameters(0).theta)
         return state
+
+    __prepare_scriptable__ = refuse_scripting
 
     def extra_repr(self) -> str:
         """Sizes and options, for print(module)."""

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from egru.ambient import full_precision, refuse_tracing, uncompiled, written_backward
 from egru.backward import Gradients, Saved, backward_through_time, length_mask, surrogate
 from egru.errors import EgretError
 from egru.kernels.choice import is_sparse
@@ -146,7 +146,7 @@ class _Layer(torch.autograd.Function):
         return saved.y, saved.o, c_last, y_last
 
     @staticmethod
-    @once_differentiable
+    @written_backward
     def backward(ctx, grad_y, grad_o, grad_c_last, grad_y_last):
         *saved, weight_ih, weight_hh, theta, lengths = ctx.saved_tensors
         gradients = backward_through_time(
@@ -158,6 +158,7 @@ class _Layer(torch.autograd.Function):
         return *(of[name] for name in names), None, None, None, None
 
 
+@uncompiled
 def egru_layer(
     x: Tensor,
     c0: Tensor,
@@ -185,8 +186,17 @@ def egru_layer(
     whose z is the mean, p + (1 - p) * z, and whose outputs carry no gradient. The zoneout of `options` is the
     same mean with its gradient, for layers without `held`.
     """
+    refuse_tracing((x, c0, y0, *parameters))
     if held is not None and options.zoneout:
         raise EgretError(f"held must be None for a layer that has zoneout {options.zoneout}")
+    with full_precision(x.device):
+        return _computed(x, c0, y0, parameters, options, lengths, fire, kernel, spikes, held, ordered)
+
+
+def _computed(
+    x: Tensor, c0: Tensor, y0: Tensor, parameters: LayerParameters, options: Options,
+    lengths: Tensor | None, fire: Fire, kernel: str, spikes: bool, held: Held, ordered: Ordered | None,
+) -> LayerOutput:  # fmt: skip
     if isinstance(held, float):
         with torch.no_grad():
             return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire, held))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from egru.ambient import full_precision, refuse_scripting, uncompiled
 from egru.egru import State, check_lengths
 from egru.errors import EgretError
 from egru.formats import BIAS_BITS, FRAC_RANGE, STATE_FRAC, IntFormat
@@ -27,8 +29,11 @@ from egru.scales import LearnedScales
 from egru.tables import sigmoid_table, tanh_table
 from egru.widths import Widths
 
-#: A fraction is chosen on about this many inputs, evenly spread over those given.
+#: Inputs of a calibration that are looked at in one go.
 _CALIBRATION_VALUES = 1 << 20
+
+#: Types that hold every number of a network exactly.
+_DTYPES = (torch.float32, torch.float64)
 
 _THRESHOLD = IntFormat(STATE_FRAC, STATE_FRAC, False)
 _STATE = IntFormat(STATE_FRAC + 1, STATE_FRAC, True)
@@ -68,19 +73,22 @@ class QuantNetwork(nn.Module):
         readout_spec: ReadoutSpec,
     ) -> None:
         super().__init__()
+        _check_readout(network.readout)
         if network.egru.options.zoneout:
             raise EgretError(
                 f"zoneout must be 0 for a network that is quantised, not {network.egru.options.zoneout}: "
                 "a layer of an image has one sigmoid table for both gates, z and r, and zoneout changes that "
                 "of z alone; train the network on without zoneout first"
             )
-        self.egru = copy.deepcopy(network.egru)
-        self.readout = copy.deepcopy(network.readout)
+        self.egru = _copy(network.egru)
+        self.readout = _copy(network.readout)
         self.readout_mode = network.readout_mode
+        self._check_dtypes()
         self.register_module("scales", None)
         self._set_specs(input_spec, layer_specs, readout_spec)
 
     @classmethod
+    @torch.inference_mode(False)  # tensors made in it could never be trained
     def from_float(
         cls,
         network: Network,
@@ -103,7 +111,7 @@ class QuantNetwork(nn.Module):
         input_format, calibration
             Either the format of the network input, or real inputs (a tensor or array whose last axis is the
             input, or an iterable of such) for which the best format of ``input_bits`` bits is chosen:
-            unsigned if none is negative, and with the fraction of the least squared error.
+            unsigned if none is negative, and with the fraction of the least squared error over all of them.
         weight_bits
             Bits of all weights, 2..8; or of (input, recurrent, readout) weights; or of input and recurrent
             weights of each layer, layer by layer, and then of the readout's.
@@ -122,13 +130,13 @@ class QuantNetwork(nn.Module):
             If an argument is out of range, or a parameter or calibration value is not finite.
         """
         if input_format is None and calibration is not None:
-            fmt = choose_input_format(calibration, input_bits)
+            fmt = choose_input_format(calibration, input_bits, network.egru.input_size)
         elif input_format is not None and calibration is None:
             fmt = input_format
         else:
             raise EgretError("give either input_format or calibration, and not both")
         for name, values in network.named_parameters():
-            if not torch.isfinite(values).all():
+            if not torch.isfinite(values.detach()).all():
                 raise EgretError(f"{name} must hold finite numbers, and holds NaN or infinity")
         egru = network.egru
         widths = Widths.of(weight_bits, event_bits, table_bits).check_layers(egru.num_layers)
@@ -154,6 +162,7 @@ class QuantNetwork(nn.Module):
         quantised.choose_fractions()
         return quantised.learn_scales_() if learn_scales else quantised
 
+    @torch.inference_mode(False)
     def learn_scales_(self) -> QuantNetwork:
         """Make the scale of every weight matrix a parameter, from its present fraction on; return self.
 
@@ -215,6 +224,9 @@ class QuantNetwork(nn.Module):
         frac = best_frac(self.readout.weight, self.readout_spec.weight_bits, "readout.weight")
         self._set_specs(self.input_spec, specs, replace(self.readout_spec, weight_frac=frac))
 
+    __prepare_scriptable__ = refuse_scripting
+
+    @uncompiled
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: State | None = None) -> NetworkOutput:
         """Run real inputs x (T x B x I) through the integer model.
 
@@ -229,6 +241,12 @@ class QuantNetwork(nn.Module):
             longer than ``max_steps``.
         """
         x = self.egru.check_input(x)
+        _check_readout(self.readout)
+        self._check_dtypes()
+        with full_precision(x.device):
+            return self._forward(x, lengths, state)
+
+    def _forward(self, x: Tensor, lengths: Tensor | None, state: State | None) -> NetworkOutput:
         c, y = self.egru.check_state(state, x)
         steps, batch, _ = x.shape
         lengths = check_lengths(lengths, x)
@@ -269,6 +287,7 @@ class QuantNetwork(nn.Module):
         EgretError
             If a parameter is not finite, or ``name`` or ``info`` do not suit an image.
         """
+        self._check_dtypes()
         self._clamp()
         layers = []
         for k, spec in enumerate(self.layer_specs):
@@ -334,6 +353,18 @@ class QuantNetwork(nn.Module):
         if self.scales is not None:
             self.scales.set_fractions(self._fractions())
 
+    def _check_dtypes(self) -> None:
+        for name, values in self.named_parameters():
+            if values.dtype not in _DTYPES:
+                raise EgretError(
+                    f"{name} must be torch.float32 or torch.float64 in a quantised network, whose states "
+                    f"have 16 bits, and not {values.dtype}: call float() on the network before quantising it"
+                )
+            if values.device.type == "meta":
+                raise EgretError(
+                    f"{name} must hold numbers, and is on the device meta, which keeps shapes only"
+                )
+
     def _clamp(self) -> None:
         self.egru.clamp_thresholds_()
         if self.scales is not None:
@@ -397,6 +428,30 @@ class QuantNetwork(nn.Module):
         return (events.sum(0) @ weight.t() + count * bias) / count
 
 
+def _copy(module: nn.Module) -> Any:
+    """Copy a module whose parameters are its own, for training and inference alike."""
+    own = {id(value) for value in module.parameters()}
+    for name, value in vars(module).items():
+        if isinstance(value, Tensor) and id(value) not in own:
+            raise EgretError(
+                f"{name} must be a parameter of the network, and is computed from others: end pruning or "
+                "another parametrisation first (torch.nn.utils.prune.remove)"
+            )
+    if torch.nn.utils.parametrize.is_parametrized(module):
+        raise EgretError(
+            "a network that is quantised must hold its parameters themselves: end their parametrisation "
+            "first (torch.nn.utils.parametrize.remove_parametrizations)"
+        )
+    return copy.deepcopy(module)
+
+
+def _check_readout(readout: nn.Module) -> None:
+    if not isinstance(readout, nn.Linear) or readout.bias is None:
+        raise EgretError(
+            f"the readout of a network that is quantised must be a torch.nn.Linear with a bias, not {readout}"
+        )
+
+
 def _array(integers: Tensor) -> np.ndarray:
     return integers.cpu().numpy().astype(np.int64)
 
@@ -407,35 +462,74 @@ def best_frac(values: Tensor | np.ndarray, bits: int, name: str, signed: bool = 
     Among equals the smallest wins, which leaves the values most room to grow; if all values are
     0, ``bits - 1``, where the format covers [-1, 1).
     """
-    values = torch.as_tensor(values).detach().double()
-    if not values.any():
+    tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(values)
+    return _best_frac([tensor.double()], bits, name, signed)
+
+
+def _best_frac(parts: Sequence[Tensor], bits: int, name: str, signed: bool) -> int:
+    if not any(part.any() for part in parts):
         return bits - signed
     errors = {}
     for frac in range(FRAC_RANGE[0], FRAC_RANGE[1] + 1):
-        quantised = to_integers(values, IntFormat(bits, frac, signed), name) * 2.0**-frac
-        errors[frac] = float((quantised - values).square().sum())
+        fmt = IntFormat(bits, frac, signed)
+        off = (to_integers(part, fmt, name).mul_(2.0**-frac).sub_(part) for part in parts)
+        errors[frac] = sum(float(part.square_().sum()) for part in off)
     return min(errors, key=lambda frac: (errors[frac], frac))
 
 
-def choose_input_format(calibration: Tensor | np.ndarray | Iterable, bits: int = 8) -> IntFormat:
+def choose_input_format(
+    calibration: Tensor | np.ndarray | Iterable, bits: int = 8, size: int | None = None
+) -> IntFormat:
     """Choose the format of ``bits`` bits that suits real inputs best: see `QuantNetwork.from_float`.
+
+    Every input counts, whatever its place, in padding too. With ``size``, the last axis of whatever has more
+    than one axis must be as long.
 
     Raises
     ------
     EgretError
-        If there are no inputs, one is not finite, or ``bits`` is out of range.
+        If there are no inputs, one is not a finite real number, or an argument is out of range.
     """
-    whole = isinstance(calibration, (Tensor, np.ndarray))
-    parts = [torch.as_tensor(part).double().flatten() for part in ([calibration] if whole else calibration)]
-    values = torch.cat(parts) if parts else torch.empty(0)
-    if values.numel() == 0:
+    parts = [part for whole in _listed(calibration) for part in _real(whole, size)]
+    if not parts:
         raise EgretError("calibration must hold at least one input")
-    if not torch.isfinite(values).all():
-        raise EgretError("calibration must hold finite numbers, and holds NaN or infinity")
-    signed = bool((values < 0).any())
+    signed = any(bool((part < 0).any()) for part in parts)
     low = 2 if signed else 1
     if type(bits) is not int or not low <= bits <= 8:
         kind = "signed" if signed else "unsigned"
         raise EgretError(f"input_bits must be an integer {low}..8 for {kind} inputs, not {bits!r}")
-    sample = values[:: 1 + values.numel() // _CALIBRATION_VALUES]
-    return IntFormat(bits, best_frac(sample, bits, "calibration", signed), signed)
+    return IntFormat(bits, _best_frac(parts, bits, "calibration", signed), signed)
+
+
+def _listed(calibration: Tensor | np.ndarray | Iterable) -> Iterable:
+    if isinstance(calibration, (Tensor, np.ndarray)):
+        return [calibration]
+    if isinstance(calibration, (str, bytes, Mapping)) or not isinstance(calibration, Iterable):
+        raise EgretError(
+            "calibration must be a tensor or an array of inputs, or several of them one after another, "
+            f"not {type(calibration).__name__}"
+        )
+    return calibration
+
+
+def _real(values: object, size: int | None) -> list[Tensor]:
+    """Return calibration inputs as flat float64 tensors of a size that is quick to work on."""
+    try:
+        tensor = values.detach() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+        if tensor.is_complex() or tensor.layout != torch.strided or tensor.is_quantized:
+            raise TypeError
+        tensor = tensor.cpu().double()
+    except (TypeError, ValueError, NotImplementedError):
+        kind = getattr(values, "dtype", type(values).__name__)
+        raise EgretError(f"calibration must hold tensors or arrays of real numbers, not {kind}") from None
+    if size is not None and tensor.dim() > 1 and tensor.shape[-1] != size:
+        raise EgretError(
+            f"calibration must have the network's {size} inputs as its last axis, "
+            f"and not shape {tuple(tensor.shape)}"
+        )
+    if not torch.isfinite(tensor).all():
+        raise EgretError(
+            "calibration must hold finite numbers, and holds NaN or infinity: leave such steps, padding for "
+            "one, out of it"
+        )
+    return [part for part in tensor.flatten().split(_CALIBRATION_VALUES) if part.numel()]

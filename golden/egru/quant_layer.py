@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from egru.ambient import written_backward
 from egru.backward import Saved, backward_through_time, length_mask
 from egru.errors import EgretError
 from egru.formats import NARROW_BITS, NARROW_FRAC, STATE_FRAC, IntFormat
@@ -69,7 +69,7 @@ class _Quantise(torch.autograd.Function):
         return quantised
 
     @staticmethod
-    @once_differentiable
+    @written_backward
     def backward(ctx, grad):
         (values,) = ctx.saved_tensors
         return grad.to(ctx.dtype).masked_fill(~passes(values, grad, *ctx.range), 0.0), None, None, None
@@ -244,7 +244,7 @@ class _QuantLayer(torch.autograd.Function):
         return saved.y, saved.o, c[lengths, sequence], saved.y[lengths - 1, sequence]
 
     @staticmethod
-    @once_differentiable
+    @written_backward
     def backward(ctx, grad_y, grad_o, grad_c_last, grad_y_last):
         *kept, weight_ih, weight_hh, theta, lengths = ctx.saved_tensors
         saved = Saved(*kept)

@@ -20,8 +20,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from egru.ambient import written_backward
 from egru.errors import EgretError
 from egru.formats import FRAC_RANGE, IntFormat
 from egru.quant_layer import passes, to_integers
@@ -106,7 +106,7 @@ class _QuantiseScaled(torch.autograd.Function):
         return integers.mul_(2.0**-fmt.frac)
 
     @staticmethod
-    @once_differentiable
+    @written_backward
     def backward(ctx, grad):
         (values,) = ctx.saved_tensors
         fmt = ctx.fmt

@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from .arithmetic import pipe, strobe_pipe
 from .choosing_adder import ChoosingAdder
+from .overflow import OverflowWatch
 from .protection import SumWatch, active_guard
 from .selector import Selector
 from .stream import index_shape
@@ -47,7 +48,7 @@ class Accumulator(wiring.Component):
     comes again after two cycles at the earliest, or next to itself if `forward` is set.
 
     Latency: see :data:`TAG_AHEAD`, :data:`SUM_LATENCY`, :data:`SUM_READ_LATENCY`. No overflow: the width is
-    the caller's promise.
+    the caller's promise, which simulations watch (:mod:`~egret_hw.overflow`).
 
     Parameters
     ----------
@@ -94,13 +95,17 @@ class Accumulator(wiring.Component):
         odd = Signal(reset_less=True)
         new = Signal(self.sum_bits)
         m.submodules.adder = adder = ChoosingAdder(width=self.sum_bits)
+        product = pipe(m, self.product, "product_late")
         m.d.comb += [
-            adder.addend.eq(pipe(m, self.product, "product_late")),
+            adder.addend.eq(product),
             adder.low.eq(olds[0]),
             adder.high.eq(olds[1]),
             adder.pick.eq(odd),
             new.eq(adder.total),
         ]
+        overflow = OverflowWatch()
+        overflow.check(product + Mux(odd, olds[1], olds[0]).as_signed(), new.as_signed(), strobe)
+        overflow.drive(m)
 
         # Distributed memory: a block memory could not be read without its own register. Its primitives hold
         # 16 words, and what lies in which of them is chosen together with the bank.

@@ -12,6 +12,7 @@ from .blocks.ice40_memory import EBR_DEPTH, Ebr
 from .blocks.ports import ram_members
 from .memory import READ_LATENCY
 from .multiplier import MULTIPLY_LATENCY
+from .overflow import OverflowWatch
 from .stream import index_shape
 
 HOLD_LATENCY = READ_LATENCY + MULTIPLY_LATENCY - TAG_AHEAD
@@ -29,7 +30,8 @@ class BlockSums(wiring.Component):
     in which no product does.
 
     A sum is read, added to and written in three cycles; where a row has fewer words, what is under way is
-    forwarded. No overflow: the width is the caller's promise.
+    forwarded. No overflow: the width is the caller's promise, which simulations watch
+    (:mod:`~egret_hw.overflow`).
 
     Parameters
     ----------
@@ -88,9 +90,12 @@ class BlockSums(wiring.Component):
         if self.words < 2:
             known = Mux(_same(add, read_tag) & strobe, new.as_value(), known)
         m.d.sync += old.as_value().eq(Mux(read_tag.first, 0, known))
+        overflow = OverflowWatch()
         for lane in range(self.lanes):
             product = pipe(m, self.products[lane], f"product{lane}")
-            m.d.comb += [new[lane].eq(old[lane] + product), self.sums[lane].eq(found[lane])]
+            total = overflow.fit(old[lane] + product, self.sum_bits, strobe)
+            m.d.comb += [new[lane].eq(total), self.sums[lane].eq(found[lane])]
+        overflow.drive(m)
         m.d.comb += [
             store.address.eq(
                 Mux(

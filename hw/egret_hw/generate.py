@@ -143,7 +143,9 @@ def memories(accelerator: Accelerator) -> list[dict[str, Any]]:
     add("readout.queue", "waiting tokens", readout.queue_depth, Shape.cast(readout.i.payload.shape()).width)
     width = readout.lanes * readout.readout.spec.weight_bits
     add("readout.weights", "weights", readout.units * readout.geometry.words, width)
-    add("readout.macs", "sums", readout.geometry.words, readout.sum_bits, readout.banks * readout.lanes)
+    add(
+        "readout.macs", "sums", readout.geometry.words, readout.widths.sum_bits, readout.banks * readout.lanes
+    )
     add("readout.scan.bias", "biases", readout.classes, readout.scan.bias_bits)
     add("readout.scan.queue", "logits that wait", readout.scan.waiting, readout.scan.entry.size)
     return found

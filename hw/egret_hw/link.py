@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from egret_hw.counters import COUNTER_BITS
 from egret_hw.link_protocol import (
     CHECKSUM,
+    LOGIT_BITS,
     MESSAGE_BYTES,
     RECEIVE_BUFFER_BYTES,
     TOKEN_BYTES,
@@ -21,7 +22,6 @@ from egret_hw.stream import Kind, tap_signature, token_layout, token_stream
 
 __all__ = ["ByteLink"]
 
-_VALUE_BITS = 8 * (MESSAGE_BYTES - 3)
 _KINDS = len(Kind)
 #: Those that a host may send. One sequence runs at a time, so a turn without a step says nothing.
 _SENT_KINDS = Kind.EVENT, Kind.TICK, Kind.END
@@ -119,7 +119,7 @@ class ByteLink(wiring.Component):
         for name, shape, limit in (
             ("input_value", input_value, 8),
             ("unit_value", unit_value, 8),
-            ("logit_value", logit_value, _VALUE_BITS),
+            ("logit_value", logit_value, LOGIT_BITS),
         ):
             if not 1 <= Shape.cast(shape).width <= limit:
                 raise ValueError(f"{name} must be 1 to {limit} bits wide, not {shape!r}")
@@ -356,7 +356,7 @@ class ByteLink(wiring.Component):
     ) -> None:
         """Messages to bytes. Status and answers go first, then logits: few, so events still get through."""
         message = Signal(
-            data.StructLayout({"kind": 4, "source": 4, "index": 16, "value": signed(_VALUE_BITS)})
+            data.StructLayout({"kind": 4, "source": 4, "index": 16, "value": signed(LOGIT_BITS)})
         )
         raw = message.as_value()
         bytes_left = Signal(range(MESSAGE_BYTES + 1))

@@ -15,6 +15,7 @@ from egret_hw.stream import Kind
 
 __all__ = [
     "CHECKSUM",
+    "LOGIT_BITS",
     "MESSAGE_BYTES",
     "RECEIVE_BUFFER_BYTES",
     "RESYNC_BYTE",
@@ -34,6 +35,8 @@ __all__ = [
 
 TOKEN_BYTES = 4
 MESSAGE_BYTES = 8
+#: Of the value in a message, and so of a logit at most.
+LOGIT_BITS = 8 * (MESSAGE_BYTES - 3)
 #: Bytes that the accelerator's side can hold before it reads them.
 RECEIVE_BUFFER_BYTES = 2048
 #: A byte that starts no token. As many as a token has at most bring the reader back to a token's first byte.

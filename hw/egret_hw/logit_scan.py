@@ -13,9 +13,10 @@ from .fifo import PassingFifo
 from .geometry import RowGeometry
 from .memory import READ_LATENCY, Rom
 from .multiplier import MULTIPLY_LATENCY, Multiplier
+from .overflow import OverflowWatch
 from .readout_scheduler import due_layout
 from .stream import Kind, index_shape, token_layout
-from .widths import signed_bits
+from .widths import ReadoutWidths
 
 _SLOT_LATENCY = 2  # from a class's turn to the address in its lane
 ASK_LATENCY = 1 + _SLOT_LATENCY
@@ -36,7 +37,7 @@ class LogitScan(wiring.Component):
     ----------
     readout : weights, biases and mode
     geometry : of its rows
-    sum_bits : width of the sums
+    widths : of its sums and logits
     banks : banks of sums
     compact : the sums lie in block memory, whose only port to read belongs to products, too
 
@@ -51,7 +52,13 @@ class LogitScan(wiring.Component):
     """
 
     def __init__(
-        self, *, readout: Readout, geometry: RowGeometry, sum_bits: int, banks: int, compact: bool = False
+        self,
+        *,
+        readout: Readout,
+        geometry: RowGeometry,
+        widths: ReadoutWidths,
+        banks: int,
+        compact: bool = False,
     ):
         self.compact = compact
         self.readout = readout
@@ -59,10 +66,9 @@ class LogitScan(wiring.Component):
         spec = readout.spec
         self.classes = spec.classes
         self.steps_shape = Shape.cast(range(spec.max_steps + 1))
-        largest_bias = max(abs(int(bias)) for bias in readout.bias)
-        self.bias_bits = signed_bits(largest_bias)
-        self.sum_shape = signed(sum_bits)
-        self.logit = signed(max(sum_bits, signed_bits(largest_bias * spec.max_steps)) + 1)
+        self.bias_bits = widths.bias_bits
+        self.sum_shape = signed(widths.sum_bits)
+        self.logit = signed(widths.logit_bits)
         self.entry = data.StructLayout({"index": index_shape(self.classes), "value": self.logit})
         self.waiting = 1 if self.compact else 2 * _IN_FLIGHT  # logits that wait at most
         super().__init__(
@@ -126,7 +132,10 @@ class LogitScan(wiring.Component):
         # The sum meets the product at the multiplier's output.
         wait = READ_LATENCY + MULTIPLY_LATENCY - slot_latency - sum_latency
         counted = pipe(m, Mux(self.due.has_events, answer, 0), "sum", wait)
-        logit = pipe(m, (counted + product.product)[: self.logit.width].as_signed(), "logit")
+        overflow = OverflowWatch()
+        total = overflow.fit(counted + product.product, self.logit.width, strobes[-2])
+        overflow.drive(m)
+        logit = pipe(m, total, "logit")
 
         entry, head = queue.i.payload, queue.o.payload
         m.d.comb += [

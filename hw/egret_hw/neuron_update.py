@@ -14,10 +14,11 @@ from .geometry import GATES
 from .half_table import HalfTable
 from .memory import READ_LATENCY, Ram, Rom
 from .multiplier import MULTIPLY_LATENCY, Multiplier
+from .overflow import OverflowWatch
 from .step import step_layout
 from .stream import index_shape
 from .sum_gather import GATHER_LATENCY
-from .widths import signed_bits
+from .widths import CANDIDATE, CANDIDATE_INPUT, CANDIDATE_RECURRENT, LayerWidths, R, Z, rounded_biases
 
 #: Bits of a gate's value. This format and the next ones are fixed by docs/numerics.md.
 GATE_BITS = 15
@@ -58,8 +59,7 @@ class NeuronUpdate(wiring.Component):
     layer : the layer's integers and formats
     lanes : P
     streams : sequences that are under way at once, each with its own state
-    sum_bits : width of a sum
-    sum_shift : what a sum is shifted by to reach the layer's fraction
+    widths : of the layer's arithmetic
     compact : a group comes in three cycles at the earliest, so that both gates share one port of a table
 
     Members
@@ -82,8 +82,7 @@ class NeuronUpdate(wiring.Component):
         layer: Layer,
         lanes: int,
         streams: int,
-        sum_bits: int,
-        sum_shift: int,
+        widths: LayerWidths,
         compact: bool = False,
     ):
         self.compact = compact
@@ -92,7 +91,7 @@ class NeuronUpdate(wiring.Component):
         self.units = layer.spec.units
         self.groups = -(-self.units // lanes)
         self.streams = streams
-        self.sum_shift = sum_shift
+        self.widths = widths
         group = index_shape(self.groups)
         self.result_layout = result_layout(units=self.units, lanes=lanes, event_bits=layer.spec.event_bits)
         super().__init__(
@@ -102,8 +101,8 @@ class NeuronUpdate(wiring.Component):
                 "strobe": In(1),
                 "group": In(group),
                 "last": In(1),
-                "firsts": In(data.ArrayLayout(signed(sum_bits), GATES * lanes)),
-                "seconds": In(data.ArrayLayout(signed(sum_bits), lanes)),
+                "firsts": In(data.ArrayLayout(signed(widths.sum_bits), GATES * lanes)),
+                "seconds": In(data.ArrayLayout(signed(widths.sum_bits), lanes)),
                 "step": In(step_layout(streams=streams)),
                 "result_strobe": Out(1),
                 "result": Out(self.result_layout),
@@ -114,13 +113,9 @@ class NeuronUpdate(wiring.Component):
     @property
     def biases(self) -> "Parameters":
         """Biases with the rounding halves added, per group of units: (z, r, a, q) of each."""
-        layer = self.layer
-        gate_half, narrow_half = half(self._gate_shift), half(self._narrow_shift)
-        bias = layer.bias.astype(np.int64)
-        if self.gate_first:  # both parts of the candidate are one sum
-            bias[2:] = [bias[2] + bias[3] + half(self._direct_shift) - narrow_half, np.zeros(self.units)]
-        rounded = bias + np.array([[gate_half], [gate_half], [narrow_half], [narrow_half]])
-        return Parameters(rounded.T, self.lanes, signed(signed_bits(np.abs(rounded).max())))
+        widths = self.widths
+        rounded = rounded_biases(self.layer, widths.gate_shift, widths.candidate_shift)
+        return Parameters(rounded.T, self.lanes, signed(widths.bias_bits))
 
     @property
     def thresholds(self) -> "Parameters":
@@ -141,28 +136,15 @@ class NeuronUpdate(wiring.Component):
     @property
     def state_layout(self) -> data.StructLayout:
         """What is kept of a unit from step to step."""
-        low, high = self.layer.spec.state_range
-        members: dict = {"state": signed(signed_bits(max(-low, high)))}
+        members: dict = {"state": signed(self.widths.state_bits)}
         if self.subtracts_output:
             members["sent"] = unsigned(self.layer.spec.event_bits)
         return data.StructLayout(members)
 
-    @property
-    def _gate_shift(self) -> int:
-        return self.layer.acc_frac - (self.layer.spec.table_bits - 4)
-
-    @property
-    def _narrow_shift(self) -> int:
-        return self.layer.acc_frac - _NARROW_FRAC
-
-    @property
-    def _direct_shift(self) -> int:
-        """From a candidate's sum to its table index, where no gate comes between."""
-        return self.layer.acc_frac - (self.layer.spec.table_bits - 3)
-
     def elaborate(self, platform):
         m = Module()
         layer, lanes, k = self.layer, self.lanes, self.layer.spec.table_bits
+        widths, overflow = self.widths, OverflowWatch()
 
         # Control beside the data: where a group's strobe and number are, so many cycles after its sums.
         strobes = [self.strobe]
@@ -211,30 +193,41 @@ class NeuronUpdate(wiring.Component):
             q_sum = self.seconds[lane]
             bias = [biases[lane][place] for place in range(4)]
 
-            # Biases with halves, then the narrowing shifts. z and r become table indices.
-            z_total = stage(z_sum.shift_left(self.sum_shift) + bias[0], "z_sum")
-            r_total = stage(r_sum.shift_left(self.sum_shift) + bias[1], "r_sum")
-            a_total = stage(a_sum.shift_left(self.sum_shift) + bias[2], "a_sum")
-            # Second sums are a cycle late; q is not needed before r has passed its table.
-            q_total = stage(q_sum.shift_left(self.sum_shift) + stage(bias[3], "q_bias_wait"), "q_sum")
-            z_index = stage(saturate(z_total.shift_right(self._gate_shift), k), "z_index")
-            r_index = stage(saturate(r_total.shift_right(self._gate_shift), k), "r_index")
-            a = stage(saturate(a_total.shift_right(self._narrow_shift), _NARROW_BITS), "a")
-            q = stage(saturate(q_total.shift_right(self._narrow_shift), _NARROW_BITS), "q")
+            # The last group may be part empty.
+            always = (self.groups - 1) * lanes + lane < self.units
 
+            def real(age: int, always: bool = always) -> Value:
+                return Const(1) if always else numbers[age] != self.groups - 1
+
+            def total(sum_: Value, bias: Value, kind: str, name: str, age: int = 0, stage=stage, real=real):
+                exact = sum_.shift_left(widths.common_shift) + bias
+                strobe = strobes[age] & real(age)
+                return stage(overflow.fit(exact, widths.total_bits(kind), strobe), name)
+
+            # Biases with halves, then the narrowing shifts. z and r become table indices.
+            z_total = total(z_sum, bias[0], Z, "z_sum")
+            r_total = total(r_sum, bias[1], R, "r_sum")
+            z_index = stage(saturate(z_total.shift_right(widths.gate_shift), k), "z_index")
+            r_index = stage(saturate(r_total.shift_right(widths.gate_shift), k), "r_index")
             z, r, z_late = self._gates(m, lane, stage, strobes[at_index], z_index, r_index)
 
             if self.gate_first:
                 # The candidate's index comes straight from its sum, and waits for the gates.
                 wait = 1 + at_candidate_index - at_index
-                g_index = stage(saturate(a_total.shift_right(self._direct_shift), k), "g_index", wait)
+                a_total = total(a_sum, bias[2], CANDIDATE, "a_sum")
+                g_index = stage(saturate(a_total.shift_right(widths.candidate_shift), k), "g_index", wait)
             else:
+                a_total = total(a_sum, bias[2], CANDIDATE_INPUT, "a_sum")
+                # Second sums are a cycle late; q is not needed before r has passed its table.
+                late_bias = stage(bias[3], "q_bias_wait")
+                q_total = total(q_sum, late_bias, CANDIDATE_RECURRENT, "q_sum", age=1)
+                a = stage(saturate(a_total.shift_right(widths.candidate_shift), _NARROW_BITS), "a")
+                q = stage(saturate(q_total.shift_right(widths.candidate_shift), _NARROW_BITS), "q")
                 g_index = self._gated_index(m, lane, stage, a, q, r)
             g = self._candidate(m, lane, g_index)
 
             # State: g + z * (c - g), which lies between the old state and the candidate.
             old = data.View(kept, state.data.word_select(lane, kept.size))
-            state_bits = len(old.state)
             state_before = Mux(fresh[at_candidate], 0, old.state)
             difference = stage(state_before - g, "difference")
             m.submodules[f"keep_product{lane}"] = keep = Multiplier(
@@ -252,31 +245,33 @@ class NeuronUpdate(wiring.Component):
                 sent = Mux(fresh[at_candidate], 0, old.sent)
                 base = base - stage(sent, "sent").shift_left(layer.spec.payload_shift)
             base = stage(base, "base", MULTIPLY_LATENCY - 1)
-            potential = Signal(signed(state_bits), name=f"lane{lane}_potential", reset_less=True)
+            potential = Signal(signed(widths.state_bits), name=f"lane{lane}_potential", reset_less=True)
             # What is above the threshold, less 1: negative unless the unit fires, for equality does not. It
             # is worked out beside the potential and not after it.
-            above = Signal(signed(state_bits + 1), name=f"lane{lane}_above", reset_less=True)
+            above = Signal(signed(widths.above_bits), name=f"lane{lane}_above", reset_less=True)
+            before = at_state - 1
+            seen = strobes[before] & real(before)
+            lowered = stage(base - thresholds[lane][0], "base_above")
             m.d.sync += [
-                potential.eq(_plus(stage(base, "base_late"), moved)),
-                above.eq(_plus(stage(base - thresholds[lane][0], "base_above"), moved)),
+                potential.eq(overflow.fit(_plus(stage(base, "base_late"), moved), widths.state_bits, seen)),
+                above.eq(overflow.fit(_plus(lowered, moved), widths.above_bits, seen)),
             ]
 
-            # The last group may be part empty.
-            always = (self.groups - 1) * lanes + lane < self.units
-            real = Const(1) if always else numbers[at_state] != self.groups - 1
-            fired = stage((above >= 0) & real, "fired")
+            fired = stage((above >= 0) & real(at_state), "fired")
             value = stage(self._payload(potential), "payload")
             after = stage(potential, "kept")
             if not self.subtracts_output:
                 after = Mux(stage(above < 0, "below"), after, stage(above + 1, "lowered"))
             new = data.View(kept, state.write_data.word_select(lane, kept.size))
+            written = strobes[at_result] & real(at_result)
             m.d.comb += [
                 self.result.fired[lane].eq(fired),
                 self.result["values"][lane].eq(value),
-                new.state.eq(after[:state_bits]),
+                new.state.eq(overflow.fit(after, widths.state_bits, written)),
             ]
             if self.subtracts_output:
                 m.d.comb += new.sent.eq(Mux(fired, value, 0))
+        overflow.drive(m)
         return m
 
     def _numbers(self, m: Module, strobes: list[Value]) -> tuple[Sequence[Value], Sequence[Value]]:

@@ -15,7 +15,7 @@ from .queues import EventQueue
 from .readout_scheduler import ReadoutScheduler
 from .stream import token_layout
 from .weight_fetch import WeightFetch
-from .widths import signed_bits, sum_bounds
+from .widths import ReadoutWidths
 
 
 class ReadoutTile(wiring.Component):
@@ -61,12 +61,11 @@ class ReadoutTile(wiring.Component):
             units=self.units, value=self.event, mode=spec.mode, max_steps=spec.max_steps, streams=streams
         )
         self.banks = self.scheduler.banks
-        steps = spec.max_steps if spec.mode == "mean" else 1
-        self.sum_bits = signed_bits(int(sum_bounds(readout.weight, events).max()) * steps)
+        self.widths = ReadoutWidths.of(readout, events)
         self.scan = LogitScan(
             readout=readout,
             geometry=self.geometry,
-            sum_bits=self.sum_bits,
+            widths=self.widths,
             banks=self.banks,
             compact=compact,
         )
@@ -96,7 +95,7 @@ class ReadoutTile(wiring.Component):
             geometry=self.geometry,
             weight_bits=spec.weight_bits,
             value=self.event,
-            sum_bits=self.sum_bits,
+            sum_bits=self.widths.sum_bits,
             banks=self.banks,
             ask_latency=ASK_LATENCY,
             compact=self.compact,

@@ -1,6 +1,5 @@
 """The reset gate on its own: events gated before the candidates' product (docs/numerics.md, section 3)."""
 
-import numpy as np
 from amaranth.hdl import Module, Mux, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -12,10 +11,11 @@ from .geometry import GATES
 from .memory import READ_LATENCY, Ram, Rom
 from .multiplier import MULTIPLY_LATENCY, Multiplier
 from .neuron_update import GATE_BITS, Parameters, result_layout, table_entry
+from .overflow import OverflowWatch
 from .step import step_layout
 from .stream import index_shape
 from .sum_gather import GATHER_LATENCY
-from .widths import signed_bits
+from .widths import LayerWidths, R, rounded_biases
 
 
 class ResetGate(wiring.Component):
@@ -32,7 +32,7 @@ class ResetGate(wiring.Component):
     layer : the layer's integers and formats
     lanes : P
     streams : sequences that are under way at once
-    sum_bits, sum_shift : as for the update
+    widths : of the layer's arithmetic
 
     Members
     -------
@@ -44,13 +44,13 @@ class ResetGate(wiring.Component):
 
     LATENCY = 2 + READ_LATENCY + MULTIPLY_LATENCY + 1
 
-    def __init__(self, *, layer: Layer, lanes: int, streams: int, sum_bits: int, sum_shift: int):
+    def __init__(self, *, layer: Layer, lanes: int, streams: int, widths: LayerWidths):
         spec = layer.spec
         self.layer = layer
         self.lanes = lanes
         self.groups = -(-spec.units // lanes)
         self.streams = streams
-        self.sum_shift = sum_shift
+        self.widths = widths
         self.layout = result_layout(units=spec.units, lanes=lanes, event_bits=spec.event_bits)
         group = index_shape(self.groups)
         super().__init__(
@@ -59,7 +59,7 @@ class ResetGate(wiring.Component):
                 "strobe": In(1),
                 "group": In(group),
                 "last": In(1),
-                "firsts": In(data.ArrayLayout(signed(sum_bits), GATES * lanes)),
+                "firsts": In(data.ArrayLayout(signed(widths.sum_bits), GATES * lanes)),
                 "step": In(step_layout(streams=streams)),
                 "sent_strobe": In(1),
                 "sent_address": In(index_shape(self.groups * streams)),
@@ -70,19 +70,14 @@ class ResetGate(wiring.Component):
         )
 
     @property
-    def _shift(self) -> int:
-        """From a sum to its table index."""
-        return self.layer.acc_frac - (self.layer.spec.table_bits - 4)
-
-    @property
     def biases(self) -> Parameters:
         """The reset gate's biases with the rounding half added, per group of units."""
-        biases = self.layer.bias[1].astype(np.int64)[:, None] + half(self._shift)
-        return Parameters(biases, self.lanes, signed(signed_bits(int(np.abs(biases).max()))))
+        bias = rounded_biases(self.layer, self.widths.gate_shift, self.widths.candidate_shift)[1:2]
+        return Parameters(bias.T, self.lanes, signed(self.widths.bias_bits))
 
     def elaborate(self, platform):
         m = Module()
-        spec, shift = self.layer.spec, self._shift
+        spec, widths = self.layer.spec, self.widths
         m.submodules.bias = bias_rom = self.biases.rom()
         bias = data.View(self.biases.layout, bias_rom.data0)
         m.d.comb += bias_rom.address0.eq(
@@ -102,11 +97,17 @@ class ResetGate(wiring.Component):
         ]
         fresh = pipe(m, self.step.fresh, "fresh", at_gate)
 
+        overflow = OverflowWatch()
         for lane in range(self.lanes):
+            always = (self.groups - 1) * self.lanes + lane < spec.units
+            real = self.strobe & (1 if always else self.group != self.groups - 1)
+            r_sum = self.firsts[GATES * lane + 1].shift_left(widths.common_shift)
             total = pipe(
-                m, self.firsts[GATES * lane + 1].shift_left(self.sum_shift) + bias[lane][0], f"lane{lane}_sum"
+                m, overflow.fit(r_sum + bias[lane][0], widths.total_bits(R), real), f"lane{lane}_sum"
             )
-            index = pipe(m, saturate(total.shift_right(shift), spec.table_bits), f"lane{lane}_index")
+            index = pipe(
+                m, saturate(total.shift_right(widths.gate_shift), spec.table_bits), f"lane{lane}_index"
+            )
             table = Rom(shape=unsigned(GATE_BITS), contents=self.layer.sigmoid.tolist())
             product = Multiplier(a_bits=GATE_BITS + 1, b_bits=spec.event_bits + 1)
             m.submodules[f"sigmoid{lane}"] = table
@@ -125,4 +126,5 @@ class ResetGate(wiring.Component):
                 self.result.fired[lane].eq(pipe(m, gated != 0, f"lane{lane}_fired")),
                 self.result["values"][lane].eq(pipe(m, gated, f"lane{lane}_gated")),
             ]
+        overflow.drive(m)
         return m

@@ -104,8 +104,7 @@ class Tile(wiring.Component):
             layer=layer,
             lanes=update_lanes,
             streams=streams,
-            sum_bits=widths.sum_bits,
-            sum_shift=widths.common_shift,
+            widths=widths,
             compact=compact,
         )
         gate_first = spec.reset == "before"
@@ -129,8 +128,7 @@ class Tile(wiring.Component):
                 layer=layer,
                 lanes=update_lanes,
                 streams=streams,
-                sum_bits=widths.sum_bits,
-                sum_shift=widths.common_shift,
+                widths=widths,
             )
         members = {"load": In(stream.Signature(self.load_layout))} if loaded else {}
         super().__init__(

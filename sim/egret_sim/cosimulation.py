@@ -21,6 +21,7 @@ import numpy as np
 from egret_sim import harness
 from egret_sim.build import Simulation, SimulationError, build, build_root
 from egret_sim.native import NativeSimulation
+from egret_sim.overflow import MESSAGE, overflowed, stop_at_overflow
 from egret_sim.scoreboard import LOGITS, GoldenTrace, Scoreboard
 from egret_sim.tokens import END
 from egret_sim.turns import encode, plan
@@ -137,7 +138,10 @@ def build_bench(
     return build(
         harness.PARTS,
         top=harness.TOP,
-        texts={"accelerator.v": text, "bench.sv": harness.write_top(sidecar, weights=weights)},
+        texts={
+            "accelerator.v": stop_at_overflow(text),
+            "bench.sv": harness.write_top(sidecar, weights=weights),
+        },
         public=harness.PUBLIC,
         optimise=optimise,
         waves=waves,
@@ -258,6 +262,9 @@ def run_bench(
     status = _status(directory)
     if not status or ("stuck" not in status and "broken" not in status and worker.error):
         # The bench did not come to a verdict: what is wrong is the simulation, not the accelerator.
+        log = directory / "simulation.log"
+        if place := overflowed(log.read_text(errors="replace") if log.is_file() else ""):
+            raise SimulationError(f"{MESSAGE} {place}, which no network may cause; see {log}")
         raise worker.error or SimulationError(f"the simulation left no status; see {directory}")
     stopped = board.mismatches > 0 and not status["finished"]
     if not stopped:

@@ -277,13 +277,11 @@ def network(name: str, samples: int) -> tuple[NetworkImage, list[np.ndarray]]:
             rng, inputs=16, units=(128, 128), classes=10, mode="mean", weight_bits=8, activity=0.05, name=name
         )
         return image, [random_input(rng, image, 50, density=0.5) for _ in range(samples)]
-    from egret import tasks
     from egret.networks import shipped
+    from egret.sampling import draw
 
     image = load_image(shipped(name))
-    test = tasks.load(name).test
-    chosen = test.subset(np.random.default_rng(1).permutation(len(test))[:samples])
-    return image, [image.input.format.quantise(x) for x in chosen.x]
+    return image, draw(image, name, samples, seed=1)[0]
 
 
 def simulated(

@@ -11,7 +11,7 @@ from egru.errors import EgretError
 from egru.image import NetworkImage
 from egru.integer import IntegerNetwork, decide
 
-from .tasks import Sequences, Task
+from .tasks import Sequences, Task, Text
 
 Run = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, list[float], int]]
 
@@ -99,10 +99,24 @@ def evaluate_image(image: NetworkImage, sequences: Sequences) -> Evaluation:
     return evaluate_in_batches(sequences, run)
 
 
-def check_normalisation(image: NetworkImage, task: Task) -> None:
-    """Raise EgretError if the image was trained on inputs that were normalised by other constants."""
+def check_sizes(inputs: int, classes: int, task: Task | Text) -> None:
+    """Raise EgretError unless a network of so many inputs and classes is one for the task."""
+    if inputs != task.input_size:
+        raise EgretError(f"the network must take {task.input_size} inputs for task {task.name}, not {inputs}")
+    if classes != task.num_classes:
+        raise EgretError(
+            f"the network must have {task.num_classes} classes for task {task.name}, not {classes}"
+        )
+
+
+def check_data(image: NetworkImage, task: Task | Text) -> None:
+    """Raise EgretError if a task's data mean nothing to an image: the check of all commands that play any.
+
+    Sizes must be the task's, and so must the constants that normalise its inputs, if the image names them.
+    """
+    check_sizes(image.input.size, image.readout.spec.classes, task)
     named = image.info.get("input_normalisation")
-    if named is not None and named != task.normalisation.as_info():
+    if isinstance(task, Task) and named is not None and named != task.normalisation.as_info():
         raise EgretError(
             f"the image's input_normalisation must be that of the task {task.name}: retrain the network"
         )

@@ -22,6 +22,7 @@ from egret.build.tools import run_tool, shown_stage
 from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import TOP, describe
+from egret_hw.overflow import SIGNAL
 from egret_sim.mutation.program import SELECT, SELECT_BITS
 from egru.errors import EgretError
 from egru.formats import IntFormat
@@ -169,6 +170,8 @@ class Mutated:
 
 #: What is done to a design before it gets faults: what nothing depends on goes.
 PREPARATION = f"hierarchy -top {TOP}; proc; opt; wreduce; memory_collect; opt_clean"
+#: What says where a number overflows is no hardware: it stays in the design, and gets no faults.
+_KEPT, _NOT_LISTED = f"setattr -set keep 1 w:{SIGNAL}", f"setattr -unset keep w:{SIGNAL}; opt_clean"
 
 #: Where no faults are planted. A read without a clock has an enable that must be 1: with a fault there, Yosys
 #: cannot write the memory. And clocks are no logic: there is one, each register has it, and proofs do
@@ -206,7 +209,7 @@ def mutate(
             original = verilog.convert(accelerator, name=TOP, emit_src=False)
             (folder / "design.v").write_text(original)
         script = (
-            f"read_verilog design.v; {PREPARATION}; write_rtlil prepared.il; "
+            f"read_verilog design.v; {_KEPT}; {PREPARATION}; write_rtlil prepared.il; {_NOT_LISTED}; "
             f"mutate -list {_with_spare(count)} -seed {seed} -ctrl {SELECT} {SELECT_BITS} 1 -o list.txt"
         )
         if module is not None:
@@ -219,7 +222,10 @@ def mutate(
                 f"-module {name} -o list{number}.txt"
                 for number, name in enumerate(chosen)
             ]
-            script = f"read_verilog design.v; {PREPARATION}; write_rtlil prepared.il; " + "; ".join(lists)
+            script = (
+                f"read_verilog design.v; {_KEPT}; {PREPARATION}; write_rtlil prepared.il; {_NOT_LISTED}; "
+                + "; ".join(lists)
+            )
         (folder / "list.ys").write_text(script.replace("; ", "\n") + "\n")
 
         def yosys(script: str, title: str) -> None:

@@ -6,7 +6,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from egret_sim.mutation.campaign import VERDICTS, Campaign, Verdict
 from egret_sim.mutation.equivalence import Equivalence
 from egret_sim.mutation.program import build_mutants
 from egret_sim.mutation.surroundings import GatherUse
+from egret_sim.mutation.widths import WidthVerdict, judge_all
 from egru.errors import EgretError
 
 #: Faults that change nothing, each with its reason.
@@ -73,6 +74,12 @@ class Score:
 
     seed: int
     faults: tuple[Judged, ...]
+    widths: tuple[WidthVerdict, ...] = ()
+
+    @property
+    def wide_enough(self) -> tuple[WidthVerdict, ...]:
+        """Widths that could be a bit narrower without anything noticing it."""
+        return tuple(verdict for verdict in self.widths if verdict.text is None)
 
     @property
     def caught(self) -> int:
@@ -111,6 +118,7 @@ class Score:
             "survived": len(self.survivors),
             "percent": round(self.percent, 2),
             "caught_by": self.by_kind,
+            "widths": [asdict(verdict) for verdict in self.widths],
             "list": [
                 {
                     "design": fault.design,
@@ -163,7 +171,7 @@ def run(
     seed
         Of the choice of faults, and of the vectors.
     module
-        Only modules whose path holds this.
+        Only modules whose path holds this, and no widths.
     jobs
         Simulations at once.
     console
@@ -211,7 +219,18 @@ def run(
             faults.append(Judged(design.name, mutant, verdict, why, proof is not None and proof.alone))
     if not faults:
         raise EgretError(f"no module's path holds {module!r}")
-    return Score(seed, tuple(faults))
+    if module is not None:
+        return Score(seed, tuple(faults))
+
+    def told_width(verdict: WidthVerdict) -> None:
+        text = verdict.text or "nothing"
+        console.print(
+            f"a bit narrower, {verdict.width}: {text}", highlight=False, soft_wrap=True, markup=False
+        )
+
+    with shown_stage("widths that are a bit too narrow", console):
+        narrow = judge_all(seed, jobs=jobs, progress=told_width)
+    return Score(seed, tuple(faults), narrow)
 
 
 @dataclass(frozen=True)

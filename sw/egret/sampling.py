@@ -56,20 +56,15 @@ def test_part(network: NetworkImage, task: str) -> Sequences:
         If the data do not suit the network.
     """
     from egret import tasks
-    from egret.evaluation import check_normalisation
+    from egret.evaluation import check_data
 
     if tasks.is_text(task):
-        test = tasks.load_text(task).passages("test")
-    else:
-        data = tasks.load(task)
-        check_normalisation(network, data)
-        test = data.test
-    inputs = test.x[0].shape[1]
-    if inputs != network.input.size:
-        raise EgretError(
-            f"task {task} has {inputs} inputs, but network {network.name} has {network.input.size}"
-        )
-    return test
+        text = tasks.load_text(task)
+        check_data(network, text)
+        return text.passages("test")
+    data = tasks.load(task)
+    check_data(network, data)
+    return data.test
 
 
 def draw(network: NetworkImage, task: str, samples: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .schedules import Phase
+
+NEAR = 0.02  #: values that differ by less are about as good
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,15 @@ class Measure:
 
     def at_least(self, value: float, other: float) -> bool:
         """Whether ``value`` is as good as ``other`` or better; never if it is not a number."""
+        if math.isnan(other):
+            return not math.isnan(value)
         return value >= other if self.larger_is_better else value <= other
+
+    def is_near(self, value: float, top: float) -> bool:
+        """Whether a value is about as good as ``top``, or better: to `NEAR`, of a share or of the number."""
+        if self.share:
+            return value >= top - NEAR
+        return value >= top * (1 - NEAR) if self.larger_is_better else value <= top * (1 + NEAR)
 
     def shown(self, value: float) -> str:
         """Return a value with its measure, for people."""
@@ -71,20 +83,51 @@ class Epoch:
         }
 
 
-def better(candidate: Epoch, best: Epoch | None, limit: float) -> bool:
+def better(candidate: Epoch, best: Epoch | None, limit: float, history: Sequence[Epoch] = ()) -> bool:
     """Whether an epoch is to be kept: within the activity limit first, then by its value on validation.
 
-    Of two epochs above the limit the quieter is better; of two equally good ones within it, the later.
+    Of two equally good ones within the limit the later is better. Above the limit value counts first, for a
+    network that is quiet and wrong is of no use, and then silence: of the epochs about as good as the best
+    of the ``history`` (`Measure.is_near`) the quietest is kept.
     """
     if best is None:
         return True
-    as_good = candidate.measure.at_least(candidate.value, best.value)
+    measure = candidate.measure
+    as_good = measure.at_least(candidate.value, best.value)
     if candidate.activity is None or best.activity is None:
         return as_good
     within, best_within = candidate.activity <= limit, best.activity <= limit
     if within != best_within:
         return within
-    return as_good if within else candidate.activity <= best.activity
+    if within:
+        return as_good
+    values = [epoch.value for epoch in (*history, best, candidate) if not math.isnan(epoch.value)]
+    if not values:
+        return False
+    top = max(values) if measure.larger_is_better else min(values)
+    near, best_near = measure.is_near(candidate.value, top), measure.is_near(best.value, top)
+    if near != best_near:
+        return near
+    return candidate.activity <= best.activity if near else as_good
+
+
+def within_limit(epoch: Epoch, limit: float) -> bool:
+    """Whether an epoch meets the activity limit; one of a network without events always does."""
+    return epoch.activity is None or epoch.activity <= limit
+
+
+def told_above_limit(figures: dict, limit: float) -> str | None:
+    """Return what to say of figures whose activity is above the limit, None if it is not."""
+    activity = figures["validation_activity"]
+    if isinstance(activity, list):
+        activity = sum(activity) / len(activity)
+    if activity is None or activity <= limit:
+        return None
+    return (
+        f"no epoch was within the activity limit of {limit:.2%}: of those about as good as the best, the "
+        f"quietest is kept, at {activity:.2%}; more epochs, more pressure or a higher limit "
+        "(--set activity_limit=...) would help"
+    )
 
 
 def waited_enough(number: int, best: Epoch, phase: Phase, patience: int) -> bool:

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 
 from egru import Network, NetworkImage, load_image
-from egru.errors import EgretError
 from egru.image import FORMAT as IMAGE_FORMAT
 from egru.statistics import LayerStatistics, Work, measure, measure_image
 
 from .checkpoint import FORMAT as CHECKPOINT_FORMAT
-from .evaluation import check_normalisation
+from .evaluation import check_data, check_sizes
 from .files import header_of
 from .interop.network_file import load_network
 from .language import COLUMNS
@@ -100,11 +99,9 @@ def macs_as_dict(work: Work) -> dict[str, int]:
 
 def collect(opened: Opened, task: Task, split: str, *, eps: float | None = None) -> Statistics:
     """Count over one part of a task; raises EgretError if the network does not take the task's inputs."""
-    _check_inputs(opened.network, task)
+    _check(opened.network, task)
     network, sequences = opened.network, task.part(split)
     eps = opened.eps if eps is None else eps
-    if isinstance(network, NetworkImage):
-        check_normalisation(network, task)
     order = np.argsort(sequences.lengths, kind="stable")
     found: list[list[LayerStatistics]] = []
     for first in range(0, len(order), BATCH):
@@ -126,7 +123,7 @@ def collect_text(
     A float network reads window after window of ``window`` steps with its state carried; the gradient, which
     is counted, ends where a window starts. An image reads every column as one sequence.
     """
-    _check_inputs(opened.network, text)
+    _check(opened.network, text)
     network = opened.network
     eps = opened.eps if eps is None else eps
     columns = text.columns(split, max(1, min(COLUMNS, len(text.part(split)) // 2)))
@@ -146,10 +143,11 @@ def collect_text(
     return _total(found, eps)
 
 
-def _check_inputs(network: Network | NetworkImage, task: Task | Text) -> None:
-    inputs = network.egru.input_size if isinstance(network, Network) else network.input.size
-    if inputs != task.input_size:
-        raise EgretError(f"the network must take {task.input_size} inputs for task {task.name}, not {inputs}")
+def _check(network: Network | NetworkImage, task: Task | Text) -> None:
+    if isinstance(network, NetworkImage):
+        check_data(network, task)
+    else:
+        check_sizes(network.egru.input_size, network.num_classes, task)
 
 
 def _total(found: list[list[LayerStatistics]], eps: float) -> Statistics:

@@ -30,7 +30,7 @@ from .objective import Objective, whole_loss
 from .optimiser import clip, is_threshold, optimiser_of, set_rate
 from .recipes import Recipe
 from .schedules import Phase, learning_rate_at, pressure_at
-from .selection import Epoch, better, waited_enough
+from .selection import Epoch, better, waited_enough, within_limit
 from .state import Keeper, Run
 from .tasks import Task
 from .team import ALONE, Team
@@ -93,12 +93,9 @@ def fit(
         number = len(run.history) + 1
         start = time.perf_counter()
         mean_loss = _one_epoch(run, called, objective, recipe, phase, report, team)
-        if not math.isfinite(mean_loss):
-            raise EgretError(
-                f"training diverged in epoch {number}: the learning rate must be below {phase.learning_rate}"
-            )
+        _check_finite(network, mean_loss, number, phase)
         epoch = _judged(network, objective, number, mean_loss, team)
-        if better(epoch, run.best, recipe.activity_limit):
+        if better(epoch, run.best, recipe.activity_limit, run.history):
             epoch = replace(epoch, kept=True)
             # deepcopy, for a quantised network has formats among its tensors
             run.best, run.weights = epoch, copy.deepcopy(network.state_dict())
@@ -115,12 +112,27 @@ def fit(
     return run.best
 
 
+def _check_finite(network: nn.Module, loss: float, number: int, phase: Phase) -> None:
+    """Raise EgretError, before anything is judged or saved, if the loss or a parameter is not finite."""
+    names = (name for name, value in network.named_parameters() if not value.detach().isfinite().all())
+    odd = next(names, None)
+    if math.isfinite(loss) and odd is None:
+        return
+    what = f"the loss is {loss}" if odd is None else f"{odd} holds NaN or infinity"
+    raise EgretError(
+        f"training diverged in epoch {number}, as {what}: "
+        f"the learning rate must be below {phase.learning_rate:g}"
+    )
+
+
 def _over(run: Run, phase: Phase, recipe: Recipe) -> bool:
     """Whether every epoch is done, or no better one is to be waited for."""
     number = len(run.history)
     if number >= phase.epochs:
         return True
-    return run.best is not None and waited_enough(number, run.best, phase, recipe.patience)
+    # As long as none is within the limit, a better one is what pressure is for.
+    met = run.best is not None and within_limit(run.best, recipe.activity_limit)
+    return run.best is not None and met and waited_enough(number, run.best, phase, recipe.patience)
 
 
 def _one_epoch(
@@ -152,6 +164,8 @@ def _one_epoch(
         run.optimizer.step()
         clamp_thresholds(run.network)
         losses.append(loss.item())
+        if not math.isfinite(losses[-1]) and team.size == 1:  # of a team, all stop together after the epoch
+            return losses[-1]
         run.step += 1
         if tick:
             tick(len(losses), batches)

@@ -415,3 +415,15 @@ def test_the_clock_of_the_ultraplus_is_one_that_its_pll_makes():
         EgretError, match="clock must be one that the PLL makes of 12000000 Hz, not 24000001 Hz"
     ):
         pll_dividers(from_hz=12_000_000, to_hz=24_000_001)
+
+
+def test_logits_that_the_link_cannot_carry_are_refused_before_synthesis():
+    rng = np.random.default_rng(1)
+    image = random_image(
+        rng, inputs=3, units=(300,), classes=2, mode="mean", max_steps=1 << 24, event_bits=8, extreme=True,
+        readout_weight_bits=8, name="wide",
+    )  # fmt: skip
+    with pytest.raises(
+        EgretError, match=r"logits must fit the 40 bits of the link, but those of wide can be"
+    ):
+        flow.board_top(image, board_named("ulx3s_85f"))

@@ -1,5 +1,6 @@
 """The command line: what a bad request gets, and that it leaves nothing behind."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,8 +10,12 @@ import numpy as np
 import pytest
 
 import egret
+from egret import networks, tasks
 from egret.cli.main import main
-from egru.image import save_image
+from egret.identity import identity
+from egret.tasks import Sequences, Task
+from egret.tasks.task import Normalisation
+from egru.image import load_image, save_image
 from egru.testing import random_image
 
 
@@ -190,10 +195,71 @@ def test_the_summary_puts_simulation_and_bitstream_into_one_table(tmp_path, caps
 def test_the_summary_of_a_shipped_network_begins_with_what_it_is_judged_by(
     tmp_path, capsys, name, figure, value
 ):
-    written(tmp_path / name, "simulation.json", [simulation_report()])
+    image = identity(load_image(networks.shipped(name)))
+    written(tmp_path / name, "simulation.json", [simulation_report(image=image)])
     assert main(["summary", str(tmp_path)]) == 0
     shown = next(line for line in capsys.readouterr().out.splitlines() if figure in line)
     assert value in shown
+
+
+def test_results_of_an_own_network_of_a_shipped_one_s_name_are_shown_apart(tmp_path, capsys):
+    shipped = load_image(networks.shipped("digits"))
+    weight = shipped.layers[0].recurrent_weight.copy()
+    weight[3, 5] += 1
+    layer = dataclasses.replace(shipped.layers[0], recurrent_weight=weight)
+    own = dataclasses.replace(shipped, layers=(layer,))
+    same = dataclasses.replace(shipped, name="renamed", info={})
+    assert identity(same) == identity(shipped) != identity(own)
+    runs = [simulation_report(image=identity(own))]
+    written(tmp_path / "digits", "simulation.json", runs)
+    assert main(["summary", str(tmp_path)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Summary: digits, image {identity(own)[:12]}, not the shipped network" in shown
+    assert "56.8" in shown and "99.33" not in shown and "accuracy" not in shown
+    # Beside a bitstream of the shipped one, each has a table of its own.
+    written(tmp_path / "digits" / "a", "report.json", bitstream_report() | {"image": identity(shipped)})
+    written(tmp_path / "digits" / "b", "report.json", bitstream_report())
+    assert main(["summary", str(tmp_path)]) == 0
+    tables = " ".join(capsys.readouterr().out.split()).split("Summary: digits")[1:]
+    assert [("56.8" in t, "99.33" in t, "bitstream" in t) for t in tables] == [
+        (True, False, False),
+        (False, True, True),
+        (False, False, True),
+    ]
+    assert "an unknown image" in tables[2]
+
+
+PLAYING = ("evaluate", "simulate", "sim-full", "sim-netlist", "faults", "plan", "timing", "statistics")
+
+
+@pytest.mark.parametrize("command", PLAYING)
+@pytest.mark.parametrize(
+    ("inputs", "classes", "message"),
+    [
+        (12, 10, "the network must take 13 inputs for task digits, not 12"),
+        (13, 9, "the network must have 10 classes for task digits, not 9"),
+    ],
+)
+def test_every_command_that_plays_data_checks_them_against_the_network(
+    tmp_path, capsys, monkeypatch, command, inputs, classes, message
+):
+    rng = np.random.default_rng(0)
+    image = random_image(rng, inputs=inputs, units=(4,), classes=classes, mode="mean", name="own")
+    save_image(image, tmp_path / "own.egret")
+    x = tuple(rng.normal(size=(5, 13)).astype(np.float32) for _ in range(40))
+    part = Sequences(x, np.arange(40) % 10)
+    labels = tuple("0123456789")
+    data = Task("digits", 13, labels, Normalisation.scaled(13, 1.0), part, part, part)
+    monkeypatch.setattr(tasks, "load", lambda _name: data)
+    monkeypatch.chdir(tmp_path)
+    more = {
+        "timing": ["-o", "out.svg"],
+        "plan": ["--board", "ulx3s_25f"],
+        "sim-netlist": ["--family", "ecp5"],
+    }
+    line = refused(capsys, command, "own.egret", "--task", "digits", *more.get(command, []))
+    assert message in line
+    assert [path.name for path in tmp_path.iterdir()] == ["own.egret"]
 
 
 @pytest.mark.parametrize(

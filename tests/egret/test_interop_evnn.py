@@ -280,6 +280,50 @@ def test_state_dicts_that_do_not_fit_are_refused(alter, arguments, message):
         import_evnn(tensors, **arguments)
 
 
+def renamed(*names):
+    """Layers 4 -> 4 under those names, and a readout."""
+    layer = {name: value.detach() for name, value in Layer(4, 4).state_dict().items()}
+    tensors = {f"{name}.{key}": value for name in names for key, value in layer.items()}
+    return tensors | {"fc.weight": torch.ones(2, 4), "fc.bias": torch.ones(2)}
+
+
+def lacking(tensors, *names):
+    return {name: value for name, value in tensors.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        (renamed("rnns.0", "rnns.2"), "layer 'rnns.1' is missing"),
+        (renamed("rnns.1", "rnns.2"), "layer 'rnns.0' is missing"),
+        (renamed("rnns.1"), "layer 'rnns.0' is missing"),
+        (renamed("rnn1", "rnn3"), "layer 'rnn2' is missing"),
+        (renamed("encoder.0", "decoder.0"), "layers must be one numbered stack"),
+        (renamed("encoder", "decoder"), "layers must be one numbered stack"),
+        (renamed("a.0", "a.1.rnn"), "layers must be one numbered stack"),
+        (lacking(renamed("rnns.0", "rnns.1"), "rnns.1.recurrent_kernel"), "rnns.1.kernel.* cannot be taken"),
+        (renamed("rnns.0") | {"rnns.0.trace": torch.ones(4)}, "rnns.0.trace cannot be taken"),
+        (renamed("rnns.0") | {"rnns.1.thr": torch.ones(4)}, "rnns.1.thr cannot be taken"),
+        (renamed("rnns.0") | {"hidden2out.weight": torch.ones(2, 4)}, "could be it: fc, hidden2out"),
+        (Network(4, 4, 2).state_dict() | renamed("rnns.0"), "egru.theta_l0 it is that of an EGRU of Egret"),
+        (renamed("rnns.0") | {"rnns.0.bias": torch.full((12,), torch.nan)}, "must hold finite numbers"),
+        (renamed("rnns.0") | {"rnns.0.thr": torch.ones(4, device="meta")}, "must be a plain dense tensor"),
+    ],
+)
+def test_what_would_become_another_network_is_refused(tensors, message):
+    with pytest.raises(EgretError, match=message) as refused:
+        import_evnn(tensors)
+    assert "\n" not in str(refused.value)
+
+
+def test_layers_that_are_numbered_in_other_ways_come_in():
+    for names in (("rnn",), ("rnn1", "rnn2"), ("a.0.rnn", "a.1.rnn"), ("rnns.9", "rnns.8")):
+        tensors = renamed(*names)
+        if names[0] == "rnns.9":  # behind other modules
+            tensors |= {f"rnns.{k}.weight": torch.ones(4, 4) for k in range(8)}
+        assert import_evnn(tensors).network.egru.num_layers == len(names)
+
+
 def test_a_projection_before_the_readout_asks_for_a_fresh_one_and_says_what_was_not_taken():
     tensors = Classifier([3, 4]).state_dict() | {"hidden2out.weight": torch.zeros(4, 9)}
     imported = import_evnn(tensors, classes=2)

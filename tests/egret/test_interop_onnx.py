@@ -77,6 +77,34 @@ def test_a_sequence_may_come_in_pieces_with_the_state_between_them(state_reset):
         np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("reset", "state_reset"), list(product(("after", "before"), ("threshold", "output")))
+)
+@pytest.mark.parametrize(("mode", "zoneout"), [("mean", 0.0), ("last", 0.2), ("every", 0.0)])
+@pytest.mark.parametrize("place", ["input", "weight", "bias", "c", "y"])
+@torch.no_grad()
+def test_nan_stays_nan_to_the_logits_of_its_own_sequence(reset, state_reset, mode, zoneout, place):
+    network = random_network(
+        torch.float32, reset=reset, state_reset=state_reset, readout=mode, zoneout=zoneout
+    )
+    x, state = torch.randn(9, 3, 5), np.zeros((2, 3, 3, 16), np.float32)
+    clean = session(to_onnx(network, state=True)).run(None, {"x": x.numpy(), "c": state[0], "y": state[1]})[0]
+    touched = np.zeros(3, bool)
+    touched[1] = True
+    if place == "input":
+        x[4, 1, 2] = torch.nan
+    elif place in "cy":
+        state["cy".index(place), 0, 1, 7] = np.nan
+    else:
+        p = network.egru.layer_parameters(1)
+        (p.weight_hh if place == "weight" else p.bias_ih).view(-1)[5] = torch.nan
+        touched[:] = True
+    found = session(to_onnx(network, state=True)).run(None, {"x": x.numpy(), "c": state[0], "y": state[1]})[0]
+    last, clean = (values[-1] if mode == "every" else values for values in (found, clean))
+    assert np.isnan(last[touched]).all()
+    np.testing.assert_array_equal(last[~touched], clean[~touched])
+
+
 @torch.no_grad()
 def test_the_comparison_sees_a_graph_with_one_wrong_weight():
     network = random_network(torch.float64)

@@ -104,7 +104,7 @@ def workplace(tmp_path, monkeypatch):
     rng = np.random.default_rng(3)
     test = tasks.Sequences(tuple(rng.normal(size=(9, 3)) for _ in range(4)), np.zeros(4, np.int64))
     monkeypatch.setattr(tasks, "load", lambda name: SimpleNamespace(test=test))
-    monkeypatch.setattr(evaluation, "check_normalisation", lambda image, data: None)
+    monkeypatch.setattr(evaluation, "check_data", lambda image, data: None)
     return tmp_path
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from egret import networks, quantisation, repeats, tasks, training
 from egret.checkpoint import save_checkpoint
-from egret.evaluation import check_normalisation, evaluate_image
+from egret.evaluation import check_data, evaluate_image
 from egret.modules import evaluate_module
 from egret.quantisation import agree, check_bits, post_training, quantise
 from egret.recipes import RECIPES
@@ -76,7 +76,7 @@ def test_the_info_of_an_image_says_how_it_was_made_and_what_it_does(small_task, 
     seen = evaluate_image(done.image, small_task.test)
     assert info["figures"]["quantised"]["test_accuracy"] == round(seen.accuracy, 5)
     assert info["figures"]["quantised"]["test_activity"] == [round(a, 5) for a in seen.activity]
-    check_normalisation(done.image, small_task)
+    check_data(done.image, small_task)
 
 
 def test_the_test_part_has_no_influence_on_the_image(small_task, trained):
@@ -122,7 +122,7 @@ def test_an_image_trained_on_other_input_constants_is_refused(small_task, traine
     raw = [x * 2 for x in small_task.train.x]
     other = dataclasses.replace(small_task, normalisation=tasks.Normalisation.measured_on(raw))
     with pytest.raises(EgretError, match="input_normalisation must be that of the task"):
-        check_normalisation(image, other)
+        check_data(image, other)
 
 
 def test_repeats_print_every_seed_with_mean_and_deviation_and_mark_the_best(
@@ -164,7 +164,7 @@ def test_an_unknown_shipped_network_is_refused_and_the_known_ones_are_named():
 def test_a_shipped_network_does_on_real_data_what_its_info_says(name, accuracy, activity):
     image = load_image(networks.shipped(name))
     task = tasks.load(name)
-    check_normalisation(image, task)
+    check_data(image, task)
     seen = evaluate_image(image, task.test)
     figures = image.info["figures"]["quantised"]
     assert round(seen.accuracy, 5) == figures["test_accuracy"] >= accuracy

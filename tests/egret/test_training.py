@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +17,7 @@ from egret.baseline import GRUNetwork
 from egret.batches import batches_per_epoch, bucketed
 from egret.books import PAPER, recipe
 from egret.modules import evaluate_module
+from egret.quantisation import fine_tune, post_training
 from egret.recipes import RECIPES, Recipe, parse_seeds
 from egret.tasks import NAMES, TEXT_NAMES, Sequences
 from egru import Network
@@ -227,7 +229,15 @@ def epoch(accuracy: float, activity: float | None) -> selection.Epoch:
         ((0.99, 0.30), (0.50, 0.05), False),
         ((0.90, 0.07), (0.89, 0.02), True),
         ((0.88, 0.02), (0.89, 0.07), False),
-        ((0.50, 0.20), (0.90, 0.30), True),
+        ((0.567, 0.20), (0.973, 0.30), False),
+        ((0.973, 0.30), (0.567, 0.20), True),
+        ((0.96, 0.20), (0.973, 0.30), True),
+        ((0.98, 0.30), (0.973, 0.20), False),
+        ((0.99, 0.30), (0.973, 0.20), False),
+        ((0.995, 0.30), (0.973, 0.20), True),
+        ((math.nan, 0.30), (0.5, 0.40), False),
+        ((0.5, 0.40), (math.nan, 0.30), True),
+        ((0.5, None), (math.nan, None), True),
         ((0.90, 0.05), (0.90, 0.05), True),
         ((0.91, None), (0.90, None), True),
         ((0.89, None), (0.90, None), False),
@@ -235,6 +245,46 @@ def epoch(accuracy: float, activity: float | None) -> selection.Epoch:
 )
 def test_epochs_are_chosen_within_the_activity_limit_first_then_by_accuracy(candidate, best, expected):
     assert selection.better(epoch(*candidate), best and epoch(*best), limit=0.08) is expected
+
+
+def test_where_no_epoch_is_within_the_limit_value_does_not_drift_away_for_silence():
+    """Each is a little worse and a little quieter than the one before: all are held against the best."""
+    history, best = [], None
+    for number, accuracy in enumerate((0.97, 0.98, 0.97, 0.961, 0.955, 0.94, 0.93)):
+        now = selection.Epoch(number, 0.0, accuracy, 0.5 - 0.01 * number, kept=False)
+        if selection.better(now, best, 0.08, history):
+            best = now
+        history.append(now)
+    assert best is not None and best.number == 3
+    late = selection.Epoch(9, 0.0, 0.6, 0.08, kept=False)
+    assert selection.better(late, best, 0.08, history)  # what is within the limit is better than any
+
+
+@pytest.mark.parametrize(
+    ("candidate", "best", "expected"),
+    [((5.0, 0.3), (9.0, 0.2), True), ((9.0, 0.2), (5.0, 0.3), False), ((5.09, 0.2), (5.0, 0.3), True)],
+)
+def test_the_same_rule_holds_where_less_is_better(candidate, best, expected):
+    of = [
+        selection.Epoch(1, 0.0, *values, kept=False, measure=selection.PERPLEXITY)
+        for values in (candidate, best)
+    ]
+    assert selection.better(*of, limit=0.08) is expected
+
+
+def test_a_limit_that_no_epoch_meets_is_told_and_never_ends_the_wait(small_task, small_recipe):
+    epochs = []
+    recipe = small_recipe.but(activity_limit=1e-6, activity_target=0.5, patience=1, epochs=9)
+    made = training.train(small_task, recipe, seed=0, report=epochs.append)
+    assert len(epochs) == 9
+    top = max(e.accuracy for e in epochs)
+    assert made.figures["validation_accuracy"] >= top - selection.NEAR
+    told = selection.told_above_limit(made.figures, recipe.activity_limit)
+    assert "no epoch was within the activity limit of 0.00%" in told
+    assert f"at {made.figures['validation_activity']:.2%};" in told
+    assert selection.told_above_limit({"validation_activity": [0.1, 0.3]}, 0.2) is None
+    assert "at 20.00%" in selection.told_above_limit({"validation_activity": [0.1, 0.3]}, 0.1)
+    assert selection.told_above_limit({"validation_activity": None}, 0.1) is None
 
 
 @pytest.mark.parametrize(
@@ -265,6 +315,38 @@ def test_a_loss_that_is_not_finite_is_an_error(small_task, small_recipe, monkeyp
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda logits, *_a, **_k: logits.sum() * np.inf)
     with pytest.raises(EgretError, match="training diverged in epoch 1"):
         training.train(small_task, small_recipe)
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_parameter_that_stops_being_a_number_ends_the_training_before_anything_is_kept(
+    small_task, small_recipe, tmp_path, monkeypatch, quantised, value
+):
+    """Spikes of a network of NaN are zero and its loss may look plausible: the parameters are looked at."""
+
+    def spoil(network, _recipe):
+        network.egru.weight_hh_l0.grad.view(-1)[3] = value
+
+    monkeypatch.setattr(training, "clip", spoil)
+    state = tmp_path / "state.safetensors"
+    weights = Network(3, 8, 2).state_dict()
+    untrained = checkpoint.Checkpoint("small", "egru", 0, small_recipe, 3, 2, weights)
+    if quantised:
+        with pytest.raises(EgretError, match=r"weight_hh_l0 .*NaN or infinity"):
+            fine_tune(post_training(untrained), small_task, small_recipe, 0, None)
+    else:
+        with pytest.raises(EgretError, match=r"diverged in epoch 1, as egru\.\w+_l0 holds NaN"):
+            training.train(small_task, small_recipe, state=state)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_not_finite_ends_the_epoch_at_once(small_task, small_recipe, monkeypatch):
+    steps = []
+    monkeypatch.setattr(training, "clip", lambda *_: steps.append(1))
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", lambda logits, *_a, **_k: logits.sum() * np.nan)
+    with pytest.raises(EgretError, match="training diverged in epoch 1, as"):
+        training.train(small_task, small_recipe)
+    assert len(steps) == 1
 
 
 # The dense baseline

@@ -188,7 +188,7 @@ def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsy
         (["evaluate", "other.egret", "--task", "digits", "--split", "x"], "split must be one of train, "),
         (
             ["evaluate", "other.egret", "--task", "digits"],
-            "the image must take 3 inputs for this task, not 5",
+            "the network must take 3 inputs for task digits, not 5",
         ),
         (["seeds", "digits", "--seeds", "0,0"], "seeds must differ"),
         (["seeds", "digits", "-o", "other.egret"], "output directory other.egret must not be a file"),

@@ -408,6 +408,65 @@ def test_the_input_format_follows_the_calibration_inputs(inputs, bits, expected)
         assert QuantNetwork.from_float(network, calibration=inputs).input_spec.format == expected
 
 
+@pytest.mark.parametrize("features", [2, 3, 9, 12])
+@pytest.mark.parametrize("order", ["C", "F", "reversed"])
+def test_every_feature_of_the_calibration_counts(features, order):
+    """However many inputs there are: a stride over the flattened values once saw one feature alone."""
+    rng = np.random.default_rng(features)
+    rows = rng.normal(0.0, 0.01, ((1 << 21) // features + 1, features)).astype(np.float32)
+    rows[:, features - 1] *= 5000.0
+    rows = {"C": rows, "F": np.asfortranarray(rows), "reversed": rows[:, ::-1]}[order]
+    expected = IntFormat(8, 0, True)
+    assert choose_input_format(rows) == expected
+    assert choose_input_format([rows[:100], torch.from_numpy(rows[100:].copy()).unsqueeze(1)]) == expected
+    one = np.zeros((1 << 21, 1), np.float32)
+    one[12345] = -100.0  # and every row
+    assert choose_input_format(one) == expected
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (torch.zeros(4, 5), IntFormat(8, 8, False)),
+        (torch.full((4, 5), 3.0), IntFormat(8, 0, False)),
+        (torch.arange(-100, 100).view(-1, 5), IntFormat(8, 0, True)),
+        (np.arange(200, dtype=np.uint8).reshape(-1, 5), IntFormat(8, 0, False)),
+        (torch.ones(4, 5, dtype=torch.bool), IntFormat(8, 0, False)),
+        (torch.full((4, 5), 3.0, dtype=torch.float16), IntFormat(8, 0, False)),
+        (torch.full((5, 4), 0.75, requires_grad=True).t(), IntFormat(8, 2, False)),
+        ([[[0.75, 0, 0, 0, 0]], [[3, 0, 0, 0, 0]]], IntFormat(8, 2, False)),
+        (iter([torch.full((4, 5), 0.5)]), IntFormat(8, 1, False)),
+    ],
+)
+def test_calibration_of_other_kinds_of_numbers(inputs, expected):
+    assert QuantNetwork.from_float(float_network(0), calibration=inputs).input_spec.format == expected
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (torch.zeros(0, 5), "at least one input"),
+        (np.array([[0.0, 1.0, np.nan, 0.0, 0.0]]), "must hold finite numbers"),
+        ([torch.zeros(3, 5), torch.full((3, 5), -torch.inf)], "must hold finite numbers"),
+        (torch.zeros(4, 5, dtype=torch.complex64), "real numbers, not torch.complex64"),
+        (np.zeros((4, 5), np.complex64), "real numbers, not complex64"),
+        (torch.zeros(4, 5).to_sparse(), "tensors or arrays of real numbers"),
+        (torch.zeros(4, 5, device="meta"), "tensors or arrays of real numbers"),
+        (np.array([["a"] * 5]), "real numbers, not <U1"),
+        ([[[1.0] * 5], [[1.0] * 4, [2.0] * 5]], "real numbers, not list"),
+        ([(torch.zeros(4, 5), torch.zeros(4))], "real numbers, not tuple"),
+        ("digits", "not str"),
+        ({"x": torch.zeros(4, 5)}, "not dict"),
+        (7, "not int"),
+        (torch.zeros(5, 4), r"the network's 5 inputs as its last axis, and not shape \(5, 4\)"),
+    ],
+)
+def test_calibration_that_says_nothing_is_refused(inputs, message):
+    with pytest.raises(EgretError, match=message) as refused:
+        QuantNetwork.from_float(float_network(0), calibration=inputs)
+    assert str(refused.value).startswith("calibration") and "\n" not in str(refused.value)
+
+
 def test_a_state_dict_carries_the_formats_and_stays_free_of_code(tmp_path):
     network, x = float_network(9, layers=2), torch.randn(10, 4, 5)
     trained = QuantNetwork.from_float(

@@ -27,7 +27,7 @@ def empty(*shape: int, dtype: torch.dtype) -> Tensor:
     """Return an uninitialised tensor; its memory comes back by itself when nothing refers to it any more."""
     size = math.prod(shape) * dtype.itemsize
     if size < SMALLEST:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")
     return torch.from_numpy(_lease(size)).view(dtype).view(shape)
 
 

@@ -10,8 +10,8 @@ import ctypes
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from egru.ambient import written_backward
 from egru.backward import length_mask
 from egru.errors import EgretError
 from egru.kernels import pool
@@ -126,7 +126,7 @@ class _Layer(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable
+    @written_backward
     def backward(ctx, grad_y, grad_o, grad_c_last, grad_y_last):
         x, c0, y0, weight_ih, weight_hh, theta, lengths, packed, kept = ctx.saved_tensors
         layer = _layer(x, theta.shape[0], ctx.options, ctx.skip)

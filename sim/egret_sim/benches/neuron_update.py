@@ -8,6 +8,7 @@ import numpy as np
 from egret_hw.geometry import GATES
 from egret_hw.neuron_update import NeuronUpdate
 from egret_hw.sum_gather import GATHER_LATENCY
+from egret_hw.widths import CANDIDATE_INPUT, CANDIDATE_RECURRENT, R, Z, rounded_biases
 from egret_sim.benches import shapes
 from egret_sim.benches.testbench import Bench, Stall, pack, unpack
 from egru.formats import NARROW_BITS, NARROW_FRAC, STATE_FRAC, round_shift, saturate_signed
@@ -47,6 +48,17 @@ class Model:
         return np.where(fired, np.minimum(layer.event_format.hi, payload), 0)
 
 
+def room(update: NeuronUpdate) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest sums (4 x units) whose totals stay within the widths of the update."""
+    widths = update.widths
+    rounded = rounded_biases(update.layer, widths.gate_shift, widths.candidate_shift)
+    limits = np.array(
+        [[1 << widths.total_bits(kind) - 1] for kind in (Z, R, CANDIDATE_INPUT, CANDIDATE_RECURRENT)]
+    )
+    low = -((limits + rounded) >> widths.common_shift)
+    return low, (limits - 1 - rounded) >> widths.common_shift
+
+
 class Driver:
     """Gives groups of sums, announced as a gather would, and compares what comes of them.
 
@@ -65,6 +77,7 @@ class Driver:
         self.result_group = 0
         self.under_way: deque[np.ndarray] = deque()  # payloads of the steps whose results are to come
         self.sums = np.zeros((4, update.units), np.int64)
+        self.room = room(update)
         self.step: dict[str, int] = {}
         # What is to be driven in the cycles to come: (group, sums, step), and second sums a cycle behind.
         self.due: deque[tuple | None] = deque([None] * GATHER_LATENCY)
@@ -77,7 +90,8 @@ class Driver:
         bits = update.seconds.shape().elem_shape.width
         full = self.rng.integers(-(1 << bits - 1), 1 << bits - 1, (4, units))
         shrunk = full >> self.rng.integers(0, bits, (4, units))
-        self.sums = np.where(self.rng.random((4, units)) < 0.3, full, shrunk)
+        drawn = np.where(self.rng.random((4, units)) < 0.3, full, shrunk)
+        self.sums = np.clip(drawn, *self.room)
         stream = self.begun % update.streams
         self.step = {
             "has_any": 1,
@@ -86,7 +100,7 @@ class Driver:
             "fresh": int(self.begun < update.streams or self.rng.random() < 0.1),
             "stream": stream,
         }
-        shifted = self.sums << update.sum_shift
+        shifted = self.sums << update.widths.common_shift
         self.under_way.append(self.model.step(shifted, stream, bool(self.step["fresh"])))
         self.begun += 1
         self.given = 0

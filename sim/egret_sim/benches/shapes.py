@@ -23,6 +23,7 @@ from egret_hw.readout import ReadoutTile
 from egret_hw.sum_gather import START_LATENCY, SumGather
 from egret_hw.tile import Tile
 from egret_hw.weight_fetch import WeightFetch
+from egret_sim.overflow import stop_at_overflow
 from egru.image import NetworkImage
 from egru.testing import random_image
 
@@ -99,8 +100,7 @@ class Shape:
                 layer=layer,
                 lanes=self.update_lanes,
                 streams=self.streams,
-                sum_bits=tile.widths.sum_bits,
-                sum_shift=tile.widths.common_shift,
+                widths=tile.widths,
             ),
             "event_encoder": EventEncoder(
                 units=self.units, lanes=self.update_lanes, event_bits=event_bits, steps=min(2, self.streams)
@@ -155,4 +155,4 @@ class Bundle(wiring.Component):
 
 def convert(shape: Shape) -> str:
     """The bundle of a shape as Verilog."""
-    return verilog.convert(Bundle(shape.components), name=TOP, emit_src=False)
+    return stop_at_overflow(verilog.convert(Bundle(shape.components), name=TOP, emit_src=False))

@@ -109,8 +109,7 @@ def _of(*, units: int, streams: int, reset: str = "after") -> dict[str, Any]:
         "layer": layer,
         "lanes": 1,
         "streams": streams,
-        "sum_bits": widths.sum_bits,
-        "sum_shift": widths.common_shift,
+        "widths": widths,
     }
 
 

@@ -23,6 +23,7 @@ from egret_hw.tile import Tile
 from egret_hw.tile_scheduler import TileScheduler
 from egret_hw.uart import UARTReceiver, UARTTransmitter
 from egret_hw.weight_fetch import WeightFetch
+from egret_hw.widths import ReadoutWidths
 from egru.image import NetworkImage
 from egru.testing import random_image
 
@@ -119,7 +120,10 @@ COMPONENTS: dict[type[wiring.Component], Callable[[], wiring.Component]] = {
         units=UNITS, value=unsigned(2), mode="mean", max_steps=3, streams=1
     ),
     LogitScan: lambda: LogitScan(
-        readout=image().readout, geometry=RowGeometry(positions=2, lanes=1), sum_bits=4, banks=2
+        readout=image().readout,
+        geometry=RowGeometry(positions=2, lanes=1),
+        widths=ReadoutWidths.of(image().readout, image().layers[-1].event_format),
+        banks=2,
     ),
     ReadoutTile: readout,
     Tile: tile,

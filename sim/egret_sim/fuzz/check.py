@@ -17,6 +17,7 @@ import numpy as np
 from egret_hw.generate import describe, generate
 from egret_sim.build import SimulationError, build_root
 from egret_sim.cosimulation import SETTLE_CYCLES
+from egret_sim.overflow import MESSAGE, overflowed
 from egret_sim.run import patience_cycles
 from egret_sim.turns import Turn, plan
 
@@ -86,6 +87,9 @@ class Bench:
             )
             laps.end("run")
             if done.returncode:
+                if place := overflowed(done.stdout):
+                    verdict.problem = f"{MESSAGE} {place}"
+                    return verdict
                 raise SimulationError(f"status {done.returncode}: {done.stderr.strip()}")
             if self._coverage:
                 verdict.coverage = read_coverage(folder / "points.bin", folder / "coverage.dat")

@@ -13,7 +13,7 @@ from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import TOP
 from egru.image import NetworkImage
 
-from .cover_points import HARDWARE_POINTS, READOUT_POINTS, TILE_POINTS, observe
+from .cover_points import HARDWARE_POINTS, READOUT_POINTS, TILE_POINTS, observe, observe_readout
 
 #: A counter stays at its largest value.
 COUNT_BITS = 32
@@ -46,7 +46,8 @@ class CoveredAccelerator(wiring.Component):
             m.d.comb += self.fault.eq(dut.fault)
         pasts = [(tile, observe(m, tile, number)) for number, tile in enumerate(dut.tiles)]
         there = {name: [point(tile, past) for tile, past in pasts] for name, point in TILE_POINTS.items()}
-        there |= {name: [point(dut.readout)] for name, point in READOUT_POINTS.items()}
+        summed = observe_readout(m, dut.readout)
+        there |= {name: [point(dut.readout, summed)] for name, point in READOUT_POINTS.items()}
         for number, name in enumerate(HARDWARE_POINTS):
             count = Signal(COUNT_BITS, name=f"count{number}", reset_less=True)
             hit = Signal(name=f"hit{number}")

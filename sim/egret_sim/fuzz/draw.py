@@ -20,6 +20,7 @@ from egru.options import RESETS, STATE_RESETS
 from egru.testing import random_image, random_input
 
 from .case import Case, Phase
+from .extremes import reach_bounds
 from .forms import draw_form, draw_loads
 from .model_points import potentials
 
@@ -42,8 +43,10 @@ CLASSES_MAX = 24
 LENGTH_MAX = 120
 #: Share of the networks with thresholds at, or next to, potentials that they reach, and of their units.
 NEAR_CHANCE, NEAR_UNITS = 0.3, 0.5
-#: Names the random numbers that forms and such thresholds are drawn from.
-FORMS = 1
+#: Share of the networks that have a sum which is taken to its bounds.
+BOUNDS_CHANCE = 0.4
+#: Names of the random numbers that forms and such thresholds are drawn from, and those sums.
+FORMS, BOUNDS = 1, 2
 #: Cycles that a case may take, by a rough estimate, for each step that was asked for: a large network gets
 #: fewer steps.
 CYCLES_PER_STEP = 400
@@ -51,6 +54,25 @@ CYCLES_PER_STEP = 400
 
 def draw_case(seed: int, number: int, steps: int) -> Case:
     """Case ``number`` of a seed, with about ``steps`` steps, or fewer where a step takes many cycles."""
+    case = _draw(seed, number, steps)
+    rng = np.random.default_rng([seed, number, BOUNDS])
+    return _with_bounds(rng, case) if rng.random() < BOUNDS_CHANCE else case
+
+
+def draw_bounded_case(seed: int, number: int) -> Case:
+    """Case ``number`` of a seed, with nothing but what takes a sum to its bounds."""
+    case = _with_bounds(np.random.default_rng([seed, number, BOUNDS]), _draw(seed, number, 0))
+    return dataclasses.replace(case, phases=case.phases[:1])
+
+
+def _with_bounds(rng: np.random.Generator, case: Case) -> Case:
+    """The case with a network that has a sum at its bounds in a phase before the others."""
+    image, sequences = reach_bounds(rng, case.image, _longest(case.image), case.config.streams)
+    phase = Phase(sequences, seed=int(rng.integers(1 << 31)))
+    return dataclasses.replace(case, image=image, phases=(phase, *case.phases))
+
+
+def _draw(seed: int, number: int, steps: int) -> Case:
     rng = np.random.default_rng([seed, number])
     image = draw_image(rng)
     config = draw_config(rng, image)

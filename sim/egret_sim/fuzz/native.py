@@ -21,6 +21,7 @@ from filelock import FileLock
 from egret_hw.counters import COUNTED
 from egret_sim.build import WAIVERS, SimulationError, build_root, verilator_root
 from egret_sim.harness import layouts, tap_names
+from egret_sim.overflow import stop_at_overflow
 from egret_sim.tokens import END, TokenLayout
 
 from .script import WORD_BITS, load_words
@@ -54,7 +55,7 @@ def build_driver(
         If Verilator or the compiler refuse.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "accelerator.v").write_text(verilog)
+    (directory / "accelerator.v").write_text(stop_at_overflow(verilog))
     (directory / "ports.h").write_text(write_ports(sidecar, points))
     root = verilator_root()
     command: list[str | Path] = [

@@ -33,6 +33,7 @@ from egru.testing import random_input
 VERDICTS = {
     "scoreboard": "an event or a logit is wrong, missing or too much",
     "time-out": "the design stands still, or does not come to an end",
+    "overflow": "a number overflows its width",
     "loop": "a loop of logic never comes to rest, and the simulator stops",
     "handshake": "logits change while they wait",
     "cycles": "a sequence ends in another cycle than was predicted",
@@ -297,6 +298,8 @@ class _Run:
             return Verdict("scoreboard", run, str(board.first))
         if record.status == "broken":
             return Verdict("handshake", run, f"in cycle {record.cycles}")
+        if record.status == "stopped":
+            return Verdict("overflow", run, f"in cycle {record.cycles}")
         if record.status == "unstable":
             return Verdict("loop", run, f"in cycle {record.cycles}")
         if record.status != "finished":

@@ -27,11 +27,18 @@
 struct Unstable {};
 void vl_fatal(const char*, int, const char*, const char*) { throw Unstable(); }
 
+// The design says so where a number overflows its width. Before the reset it gets what no source would send.
+struct Stopped {};
+bool stops = false;
+void vl_stop(const char*, int, const char*) {
+    if (stops) throw Stopped();
+}
+
 namespace {
 
 constexpr int MAX_STREAMS = 9;
 constexpr int COUNTERS = 64;
-constexpr uint64_t FINISHED = 0, STUCK = 1, BROKEN = 2, TOO_LONG = 3, UNSTABLE = 4;
+constexpr uint64_t FINISHED = 0, STUCK = 1, BROKEN = 2, TOO_LONG = 3, UNSTABLE = 4, STOPPED = 5;
 
 struct Settings {
     int streams;
@@ -94,6 +101,7 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
     const int logits = settings.streams - 1;
     uint64_t played = 0, ends = 0, idle = 0, cycle = 0, status = TOO_LONG, offered = 0;
     bool waiting = false;
+    stops = false;
 
     try {
         top->mutant = mutant;
@@ -121,6 +129,7 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
             top->eval();
         }
         top->rst = 0;
+        stops = true;
         if (settings.preset) preset_counters(context, settings.preset);
         for (; cycle < settings.limit; cycle++) {
             top->clk = 0;
@@ -161,6 +170,8 @@ void run(const Settings& settings, const std::vector<uint64_t>& stimulus, uint64
         }
     } catch (const Unstable&) {
         status = UNSTABLE;
+    } catch (const Stopped&) {
+        status = STOPPED;
     }
     std::vector<uint64_t> words{mutant, status, cycle};
     for (int word = 0; word < COUNTERS; word++) words.push_back(top->counters[word]);

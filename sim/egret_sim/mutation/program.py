@@ -19,6 +19,7 @@ import numpy as np
 from egret_sim import harness
 from egret_sim.build import SimulationError
 from egret_sim.cosimulation import SETTLE_CYCLES, Stalls
+from egret_sim.overflow import stop_at_overflow
 from egret_sim.program import Recipe, build_program
 from egret_sim.tokens import END, MAX_TOKEN_BITS
 
@@ -28,10 +29,12 @@ TOP, PREFIX = "egret_mutants", "Vegret"
 SELECT, SELECT_BITS = "mutant", 16
 #: Layers that the program has room for, and counters of each.
 MAX_LAYERS, COUNTERS_PER_LAYER = 8, 8
-STATUS = ("finished", "stuck", "broken", "too long", "unstable")
+STATUS = ("finished", "stuck", "broken", "too long", "unstable", "stopped")
 #: A small design that runs for seconds.
 _FLAGS = {"OPT_FAST": "-O1", "OPT_SLOW": "-O0", "OPT_GLOBAL": "-O1"}
-_RECIPE = Recipe(TOP, "the mutants", PREFIX, ("-Wno-fatal", "-Wno-lint", "-CFLAGS", "-DVL_USER_FATAL"))
+_RECIPE = Recipe(
+    TOP, "the mutants", PREFIX, ("-Wno-fatal", "-Wno-lint", "-CFLAGS", "-DVL_USER_FATAL -DVL_USER_STOP")
+)
 
 
 _COUNTERS = re.compile(r"^module \S*\.counters\b.*?^endmodule", re.M | re.S)
@@ -165,7 +168,7 @@ def build_mutants(verilog: str, sidecar: Mapping[str, Any], *, root: Path | None
     if len(harness.tap_names(sidecar)) > MAX_LAYERS:
         raise SimulationError(f"the mutants' program has room for {MAX_LAYERS} layers")
     contents = {
-        "accelerator.v": _COUNTERS.sub(_reachable, verilog),
+        "accelerator.v": stop_at_overflow(_COUNTERS.sub(_reachable, verilog)),
         "top.sv": write_top(sidecar),
         DRIVER.name: DRIVER.read_text(),
     }

@@ -16,6 +16,7 @@ import numpy as np
 
 from egret_sim import harness
 from egret_sim.build import WAIVERS, SimulationError, control_file, tail_of
+from egret_sim.overflow import stop_at_overflow
 from egret_sim.program import OPTIMISATION, Recipe, build_program, run_program
 
 DRIVER = Path(__file__).resolve().parent / "driver.cpp"
@@ -87,7 +88,7 @@ def build_native(
         "waivers.vlt": WAIVERS.read_text(),
         "public.vlt": control_file(None, harness.NATIVE_PUBLIC),
         **{path.name: path.read_text() for path in harness.PARTS},
-        "accelerator.v": text,
+        "accelerator.v": stop_at_overflow(text),
         "bench.sv": harness.write_top(sidecar, clock_port=True),
         DRIVER.name: DRIVER.read_text(),
     }

@@ -23,11 +23,13 @@ from egret.build.report import (
     predicted_usage,
 )
 from egret.build.tools import ToolError, run_tool, shown_stage
+from egret.identity import identity
 from egret_hw.blocks.family import ECP5, ICE40
 from egret_hw.blocks.ice40_memory import SPRAM_ADDRESS_BITS, SPRAM_WIDTH
 from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import describe
-from egret_hw.link_protocol import encode_weights
+from egret_hw.link_protocol import LOGIT_BITS, encode_weights
+from egret_hw.widths import ReadoutWidths
 from egru.errors import EgretError
 from egru.image import NetworkImage
 
@@ -130,8 +132,15 @@ def build_bitstream(
 
 
 def board_top(image: NetworkImage, board: Board, config: AcceleratorConfig | None = None) -> "BoardTop":
-    """What goes onto the board for a network."""
+    """What goes onto the board for a network; EgretError where the link cannot carry its logits."""
     from egret.build.top import BoardTop
+
+    widths = ReadoutWidths.of(image.readout, image.layers[-1].event_format)
+    if widths.logit_bits > LOGIT_BITS:
+        raise EgretError(
+            f"logits must fit the {LOGIT_BITS} bits of the link, but those of {image.name} can be "
+            f"{widths.logit}: lower max_steps ({image.readout.spec.max_steps}) or the readout's weights"
+        )
 
     return BoardTop(
         image,
@@ -258,6 +267,7 @@ def _build(
         raise EgretError(f"board {board.name} has no place and route step")
     return BuildReport(
         network=image.name,
+        image=identity(image),
         board=board.name,
         device=board.device,
         seed=seed,

@@ -92,6 +92,7 @@ class BuildReport:
     """Figures of a bitstream."""
 
     network: str
+    image: str  #: its identity, see `egret.identity`
     board: str
     device: str
     seed: int

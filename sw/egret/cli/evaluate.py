@@ -53,7 +53,7 @@ def evaluate(
 
 def _of_image(path: Path, task: str | None, split: str) -> Table:
     from egret import tasks
-    from egret.evaluation import check_normalisation, evaluate_image
+    from egret.evaluation import check_data, evaluate_image
     from egru.image import load_image
 
     image = load_image(path)
@@ -69,9 +69,10 @@ def _of_image(path: Path, task: str | None, split: str) -> Table:
         from egret.text_quantisation import evaluate_text_image
 
         text = tasks.load_text(task)
+        check_data(image, text)
         return _text_table(title, evaluate_text_image(image, text, split), text.unit, units)
     data = tasks.load(task)
-    check_normalisation(image, data)
+    check_data(image, data)
     return _table(title, evaluate_image(image, data.part(split)), units)
 
 
@@ -79,6 +80,7 @@ def _of_checkpoint(path: Path, task: str | None, split: str) -> Table:
     need_torch()
     from egret import tasks
     from egret.checkpoint import load_checkpoint
+    from egret.evaluation import check_sizes
     from egret.language import evaluate_text
     from egret.modules import evaluate_module
 
@@ -88,17 +90,12 @@ def _of_checkpoint(path: Path, task: str | None, split: str) -> Table:
     units = loaded.recipe.shape
     if tasks.is_text(task):
         text = tasks.load_text(task)
-        _check_inputs(path, loaded.input_size, task, text.input_size)
+        check_sizes(loaded.input_size, loaded.num_classes, text)
         seen = evaluate_text(loaded.network(), text, split, window=loaded.recipe.window)
         return _text_table(title, seen, text.unit, units)
-    part = tasks.load(task).part(split)
-    _check_inputs(path, loaded.input_size, task, part.x[0].shape[1])
-    return _table(title, evaluate_module(loaded.network(), part), units)
-
-
-def _check_inputs(path: Path, inputs: int, task: str, wanted: int) -> None:
-    if inputs != wanted:
-        raise EgretError(f"the network must take {wanted} inputs for task {task}, not {inputs}: {path}")
+    data = tasks.load(task)
+    check_sizes(loaded.input_size, loaded.num_classes, data)
+    return _table(title, evaluate_module(loaded.network(), data.part(split)), units)
 
 
 def _text_table(title: str, seen: TextEvaluation, unit: str, units: Sequence[int]) -> Table:

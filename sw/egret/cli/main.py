@@ -36,6 +36,7 @@ from egret.cli import (
     summary,
     timing,
     train,
+    weights,
     widths,
 )
 from egru.errors import EgretError
@@ -64,6 +65,7 @@ for _command in (
     fuzz.fuzz,
     formal.formal,
     bitstream.bitstream,
+    weights.weights,
     summary.summary,
     timing.timing,
     plan.plan,

@@ -23,7 +23,10 @@ def mutate(
 ) -> None:
     """Plant faults in the generated design, play runs through each, and report which are caught.
 
-    Exit status: 0 if 95 % of the faults that change something are caught; 1 if fewer are; 2 on bad input.
+    Then each width of the arithmetic is made a bit narrower, and played networks that take it to its end.
+
+    Exit status: 0 if 95 % of the faults that change something are caught, and every narrow width; 1 if fewer
+    are; 2 on bad input.
     """
     from egret.mutation_score import TARGET_PERCENT, run, save
     from egret_sim.build import SimulationError, build_root
@@ -53,7 +56,14 @@ def mutate(
             f"survived: {fault.design}, {fault.mutant}", highlight=False, soft_wrap=True, markup=False
         )
     console.print(f"caught of those that change something: {score.percent:.1f} %", highlight=False)
+    if score.widths:
+        found = len(score.widths) - len(score.wide_enough)
+        console.print(f"widths a bit too narrow: {found} of {len(score.widths)} caught", highlight=False)
     console.print(f"wrote {path}", highlight=False, soft_wrap=True)
     if score.percent < TARGET_PERCENT:
         typer.echo(f"egret: {score.percent:.1f} % caught, not {TARGET_PERCENT} %", err=True)
+        raise typer.Exit(1)
+    if score.wide_enough:
+        names = ", ".join(verdict.width for verdict in score.wide_enough)
+        typer.echo(f"egret: a bit less of these widths was not noticed: {names}", err=True)
         raise typer.Exit(1)

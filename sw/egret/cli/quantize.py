@@ -39,7 +39,7 @@ def quantize(
     need_torch()
     from egret import tasks
     from egret.checkpoint import check_writable, load_checkpoint
-    from egret.cli.texts import quantize_text
+    from egret.cli.texts import quantize_text, warn_above_limit
     from egret.quantisation import quantise
     from egru.image import save_image
 
@@ -73,3 +73,4 @@ def quantize(
     console = Console()
     console.print(table)
     console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    warn_above_limit(done.image, recipe)

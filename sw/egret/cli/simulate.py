@@ -76,6 +76,7 @@ def simulate(
     Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
     input.
     """
+    from egret.identity import identity
     from egret.sampling import draw, network_and_task, numbered
 
     network, name = network_and_task(image, task)
@@ -124,7 +125,8 @@ def simulate(
         console.print(f"{what_is_correct(network)}: {right} of {len(played)}", highlight=False)
     if waves:
         console.print(f"waveforms: {folder}/waves-*/dump.vcd", soft_wrap=True)
-    write_report(report or folder / "simulation.json", [run.as_dict() for run in runs])
+    whose = {"image": identity(network)}  # a folder is named as anybody may name a network
+    write_report(report or folder / "simulation.json", [run.as_dict() | whose for run in runs])
     for run in runs:
         if run.problem:
             typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)

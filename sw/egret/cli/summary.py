@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,6 +11,9 @@ from rich.table import Table
 
 from egret.files import read_report
 from egru.errors import EgretError
+
+if TYPE_CHECKING:
+    from egru.image import NetworkImage
 
 SIMULATION, BITSTREAM = "simulation.json", "report.json"
 
@@ -29,7 +32,7 @@ def summary(
             f"directory must hold NETWORK/{SIMULATION} or NETWORK/BOARD/{BITSTREAM}, as `make` writes them: "
             f"{directory} has neither"
         )
-    tables = [_table(network) for network in networks]
+    tables = [table for network in networks for table in _tables(network)]
     console = Console()
     for table in tables:
         console.print(table)
@@ -39,17 +42,32 @@ def _with_bitstream(directory: Path) -> set[Path]:
     return {path.parent.parent for path in directory.glob(f"*/*/{BITSTREAM}")}
 
 
-def _table(folder: Path) -> Table:
-    table = Table(title=f"Summary: {folder.name}", title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+def _tables(folder: Path) -> list[Table]:
+    """Return a table for every image that the folder has results of: a name may stand for several."""
+    from egret import networks
+    from egret.identity import identity
+    from egru.image import load_image
+
+    name = folder.name
+    shipped = load_image(networks.shipped(name)) if name in networks.names() else None
+    known = None if shipped is None else identity(shipped)
+    tables: dict[str | None, Table] = {}
+
+    def of(result: dict[str, Any]) -> Table:
+        image = result.get("image")
+        if image not in tables:
+            tables[image] = _empty(name, image, known)
+            if shipped is not None and image == known:
+                _add_network(tables[image], shipped)
+        return tables[image]
+
     try:
-        _add_network(table, folder.name)
         if (folder / SIMULATION).is_file():
             for run in read_report(folder / SIMULATION):
-                _add_simulation(table, run)
+                _add_simulation(of(run), run)
         for path in sorted(folder.glob(f"*/{BITSTREAM}")):
-            _add_bitstream(table, read_report(path))
+            report = read_report(path)
+            _add_bitstream(of(report), report)
     except EgretError:
         raise
     except KeyError as error:
@@ -58,18 +76,23 @@ def _table(folder: Path) -> Table:
         raise EgretError(
             f"a report in {folder} holds other values than `make` writes: build it again"
         ) from None
+    return list(tables.values())
+
+
+def _empty(name: str, image: str | None, shipped: str | None) -> Table:
+    title = f"Summary: {name}"
+    if shipped is not None and image != shipped:  # it has the name of a shipped network, and is another
+        title += ", an unknown image" if image is None else f", image {image[:12]}, not the shipped network"
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
     return table
 
 
-def _add_network(table: Table, name: str) -> None:
-    """Figures that training put into the shipped image, where the network is one of those."""
-    from egret import networks
+def _add_network(table: Table, image: NetworkImage) -> None:
+    """Figures that training put into a shipped image."""
     from egret.selection import MEASURES
-    from egru.image import load_image
 
-    if name not in networks.names():
-        return
-    image = load_image(networks.shipped(name))
     shapes = " -> ".join(
         str(size) for size in (image.input.size, *(layer.spec.units for layer in image.layers))
     )

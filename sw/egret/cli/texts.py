@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from egret.checkpoint import Checkpoint
     from egret.language import TextEvaluation
     from egret.recipes import Recipe
+    from egru.image import NetworkImage
     from egru.widths import Widths
 
 
@@ -23,6 +24,15 @@ def shown(seen: TextEvaluation, unit: str) -> str:
     return (
         f"{seen.bits:.4f} bits per character" if unit == "character" else f"perplexity {seen.perplexity:.2f}"
     )
+
+
+def warn_above_limit(image: NetworkImage, recipe: Recipe) -> None:
+    """Say on stderr that the epoch kept by fine-tuning is above the activity limit, if it is."""
+    from egret.selection import told_above_limit
+
+    warning = told_above_limit(image.info["figures"]["quantised"], recipe.activity_limit)
+    if recipe.qat_epochs and warning:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"egret: {warning}")
 
 
 def quantize_text(loaded: Checkpoint, path: Path, *, widths: Widths, recipe: Recipe, command: str) -> None:
@@ -46,3 +56,4 @@ def quantize_text(loaded: Checkpoint, path: Path, *, widths: Widths, recipe: Rec
         table.add_row(row, shown(seen, text.unit), " ".join(f"{a:.2%}" for a in seen.activity))
     Console().print(table)
     Console().print(f"wrote {path}", highlight=False, soft_wrap=True)
+    warn_above_limit(done.image, recipe)

@@ -16,26 +16,28 @@ def timing(
     image: Annotated[
         Path | None, typer.Argument(help="Network image; by default the shipped network of the task.")
     ] = None,
-    task: Annotated[str, typer.Option(help="Task whose first test sequence is played.")] = "digits",
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="Task whose first test sequence is played; by default that of the image, without one digits."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Steps of it to draw, 1 to 20.")] = 4,
     lanes: Lanes = "16",
     update_lanes: UpdateLanes = None,
 ) -> None:
     """Draw what the first layer's lanes, update and encoder do in each cycle of a few steps on real data."""
-    from egret import networks, tasks, timing
-    from egret.evaluation import check_normalisation
+    from egret import timing
+    from egret.sampling import network_and_task, numbered
     from egru.errors import EgretError
-    from egru.image import load_image
 
     if not 1 <= steps <= 20:
         raise EgretError(f"steps must be an integer from 1 to 20, not {steps}")
     if output.suffix not in (".svg", ".png"):
         raise EgretError(f"output must end in .svg or .png, not {output.name!r}")
-    network = load_image(image or networks.shipped(tasks.check_name(task)))
+    network, name = network_and_task(image, "digits" if image is None and task is None else task)
     config = accelerator_config(lanes, update_lanes, None, 16)
-    data = tasks.load(task)
-    check_normalisation(network, data)
-    x = network.input.format.quantise(data.part("test").x[0][:steps])
+    x = numbered(network, name, "0")[0][0][:steps]
     with Console(stderr=True).status(f"simulating {steps} steps of {network.name}"):
         trace = timing.record(network, config, x)
     layer = network.layers[0].spec

@@ -67,7 +67,7 @@ def train(
     from egret import distributed, training
     from egret.checkpoint import check_directory, check_writable, command_of, save_checkpoint
     from egret.logs import CsvLog, TensorBoardLog, Together
-    from egret.selection import told
+    from egret.selection import told, told_above_limit
     from egret.state import state_path
 
     path = check_writable(output or Path(f"{task}-{model}-{seed}.safetensors"))
@@ -111,3 +111,5 @@ def train(
     state.unlink(missing_ok=True)
     line = f"epoch {checkpoint.figures['epoch']}: {told(checkpoint.figures)}; wrote {path}"
     Console().print(line, highlight=False, soft_wrap=True)
+    if warning := told_above_limit(checkpoint.figures, chosen.activity_limit):
+        notes.print(f"egret: {warning}")

@@ -14,6 +14,7 @@ does nothing in evaluation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -26,9 +27,12 @@ from egru.errors import EgretError
 from .state_dict import (
     Imported,
     classes_of,
+    common_dtype,
     find_readout,
     in_order,
     matrix_shape,
+    refuse_leftovers,
+    refuse_own,
     set_readout,
     take,
     unused,
@@ -36,6 +40,8 @@ from .state_dict import (
 
 #: Readouts of the library's own networks by name, and what they answer.
 READOUTS = {"hidden2out": "last", "fc": "last", "decoder.decoder": "every", "readout": "mean"}
+_HINT = "layers must be numbered from 0 without a gap; rename them if there never was one"
+_PARAMETERS = ("kernel", "recurrent_kernel", "bias", "recurrent_bias", "thr")
 _CONSTANTS = {"dampening_factor": 0.7, "pseudo_derivative_support": 1.0}
 
 
@@ -64,10 +70,12 @@ def import_evnn(
 
     Raises EgretError if names or shapes do not fit.
     """
+    refuse_own(tensors)
     end = "recurrent_kernel"
     layers = in_order({k.removesuffix(end) for k in tensors if k == end or k.endswith("." + end)})
     if not layers:
         raise EgretError("the state dict must hold layers of EvNN: no name in it ends with recurrent_kernel")
+    _check_numbers(tensors, layers)
     sizes = [matrix_shape(tensors, p + end)[0] for p in layers]
     inputs = [matrix_shape(tensors, p + "kernel")[0] for p in layers]
     notes: list[str] = []
@@ -85,7 +93,8 @@ def import_evnn(
     width = max(sizes)
     network = Network(
         inputs[0], width, classes_of(tensors, readout, classes), len(layers), readout=mode, zoneout=zoneout,
-        gamma=gamma, eps=eps, dtype=tensors[layers[0] + end].dtype,
+        gamma=gamma, eps=eps,
+        dtype=common_dtype(tensors, [*(p + n for p in layers for n in _PARAMETERS), f"{readout}.weight"]),
     )  # fmt: skip
     for k, (prefix, units) in enumerate(zip(layers, sizes, strict=True)):
         shapes = {
@@ -107,7 +116,10 @@ def import_evnn(
         if units < width:
             notes.append(f"layer {k}: {units} units, and {width - units} that never fire beside them")
     set_readout(network, tensors, readout, used, notes)
-    unused(tensors, used | {p + "_max_norm" for p in layers}, notes)
+    used |= {p + "_max_norm" for p in layers}
+    places = layers if readout is None else [*layers, f"{readout}."]
+    refuse_leftovers(tensors, used, "|".join({*_PARAMETERS, *_CONSTANTS} - {"bias"}), places)
+    unused(tensors, used, notes)
     return Imported(network.eval(), tuple(notes))
 
 
@@ -143,6 +155,39 @@ def export_evnn(network: Network) -> dict[str, Tensor]:
         "readout.weight": readout.weight.detach().clone(),
         "readout.bias": readout.bias.detach().clone(),
     }
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], prefixes: list[str]) -> None:
+    """Raise EgretError unless the layers are one stack, numbered without a gap: one may have been lost."""
+    words = [prefix.split(".") for prefix in prefixes]
+    if len(prefixes) == 1:
+        places = [i for i, word in enumerate(words[0]) if word.isdigit()][-1:]
+    else:
+        places = [i for i, column in enumerate(zip(*words, strict=False)) if len(set(column)) > 1]
+    numbered = [[re.fullmatch(r"(.*?)(\d+)", word[i]) for word in words] for i in places]
+    stems = {match and match[1] for column in numbered for match in column}
+    if not places and len(prefixes) == 1:
+        return
+    if len(places) != 1 or len({len(word) for word in words}) > 1 or len(stems) > 1 or None in stems:
+        shown = ", ".join(repr(prefix.rstrip(".")) for prefix in prefixes)
+        raise EgretError(
+            f"layers must be one numbered stack, and are {shown}: only plain stacks can be imported"
+        )
+    (place,) = places
+    (stem,) = stems
+    numbers = [int(match[2]) for match in numbered[0] if match]
+    for k in range(numbers[0], numbers[-1]):
+        if k not in numbers:
+            raise EgretError(f"layer {_named(words[0], place, stem, k)!r} is missing: {_HINT}")
+    first = 1 if stem else 0  # rnn1, rnn2 or rnns.0, rnns.1
+    for k in range(first, numbers[0]):
+        name = _named(words[0], place, stem, k)
+        if not any(key.startswith(name + ".") for key in tensors):  # an embedding may come first
+            raise EgretError(f"layer {name!r} is missing: {_HINT}")
+
+
+def _named(words: list[str], place: int, stem: str | None, number: int) -> str:
+    return ".".join([*words[:place], f"{stem}{number}"])
 
 
 def _place(ours: Tensor, theirs: Tensor, units: int) -> None:

@@ -17,11 +17,23 @@ from torch import Tensor
 from egru import Network
 from egru.errors import EgretError
 
-from .state_dict import Imported, classes_of, find_readout, matrix_shape, set_readout, take, unused
+from .state_dict import (
+    Imported,
+    classes_of,
+    common_dtype,
+    find_readout,
+    matrix_shape,
+    refuse_leftovers,
+    refuse_own,
+    set_readout,
+    take,
+    unused,
+)
 
 #: Usual names of the linear layer behind a GRU.
 READOUTS = ("readout", "hidden2out", "fc", "head", "classifier", "linear", "decoder")
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_STACK = r"(weight|bias)_(ih|hh|hr)_l.*"
 
 
 @torch.no_grad()
@@ -43,8 +55,10 @@ def import_gru(
     mode : "mean", "last" or "every", see `egru.Network`.
     classes : without a readout: classes of a fresh one.
 
-    Raises EgretError if names or shapes do not fit: for an LSTM, both directions, a projection, two GRUs.
+    Raises EgretError if names or shapes do not fit: for an LSTM, both directions, a projection, two GRUs, a
+    layer that is missing, and networks of Egret's own.
     """
+    refuse_own(tensors)
     first = "weight_hh_l0"
     prefixes = sorted(k.removesuffix(first) for k in tensors if k == first or k.endswith("." + first))
     if len(prefixes) != 1:
@@ -61,23 +75,27 @@ def import_gru(
     while f"{prefix}weight_hh_l{layers}" in tensors:
         layers += 1
     _, inputs = matrix_shape(tensors, f"{prefix}weight_ih_l0")
+    names = [f"{prefix}{name}_l{k}" for k in range(layers) for name in _NAMES]
+    has_bias = any(name in tensors for name in names if ".bias" in f".{name.removeprefix(prefix)}")
     notes = ["the thresholds are new: a GRU has none, so the network must be trained on"]
     used: set[str] = set()
     readout = find_readout(tensors, units, READOUTS, readout, classes)
     network = Network(
         inputs, units, classes_of(tensors, readout, classes), layers, readout=mode, theta_mean=theta_mean,
-        dtype=tensors[prefix + first].dtype,
+        dtype=common_dtype(tensors, [*names, f"{readout}.weight"]),
     )  # fmt: skip
     for k in range(layers):
         ours = network.egru.layer_parameters(k)._asdict()
         for name in _NAMES:
             full = f"{prefix}{name}_l{k}"
-            if name.startswith("bias") and full not in tensors:
+            if name.startswith("bias") and not has_bias:
                 ours[name].zero_()  # the GRU was made with bias=False
                 continue
             r, z, n = take(tensors, full, tuple(ours[name].shape)).chunk(3)
             ours[name].copy_(torch.cat((z, r, n)))
             used.add(full)
     set_readout(network, tensors, readout, used, notes)
+    places = [prefix] if readout is None else [prefix, f"{readout}."]
+    refuse_leftovers(tensors, used, _STACK, places)
     unused(tensors, used, notes)
     return Imported(network.eval(), tuple(notes))

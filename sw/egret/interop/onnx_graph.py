@@ -219,12 +219,13 @@ def _step(build: _Builder, p: LayerParameters, options: Options) -> Any:
     if options.state_reset == "output":
         potential = binary("Sub", potential, y)
     theta = build.constant("theta", p.theta)
-    fired = binary("Greater", potential, theta)
+    # Not "fired where greater": NaN is neither greater nor not, and must not become silence.
+    silent = binary("LessOrEqual", potential, theta)
     zero = number(0.0, "zero")
-    y_out = build.node("Where", [fired, potential, zero], to=[f"{name}y_out"])[0]
+    y_out = build.node("Where", [silent, zero, potential], to=[f"{name}y_out"])[0]
     build.node("Identity", [y_out], to=[f"{name}events"])
     if options.state_reset == "threshold":
-        binary("Sub", potential, build.node("Where", [fired, theta, zero])[0], to=f"{name}c_out")
+        binary("Sub", potential, build.node("Where", [silent, zero, theta])[0], to=f"{name}c_out")
     else:
         build.node("Identity", [potential], to=[f"{name}c_out"])
     shape: list[int | str] = ["B", units]

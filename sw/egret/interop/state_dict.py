@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -82,6 +83,60 @@ def in_order(prefixes: set[str]) -> list[str]:
     )
 
 
+def refuse_own(tensors: Mapping[str, Tensor]) -> None:
+    """Raise EgretError for a state dict that Egret itself made: its gates come in another order."""
+    for name in sorted(tensors):
+        if re.search(r"(^|\.)theta_l\d+$", name):
+            raise EgretError(
+                f"the state dict must be another library's, and with {name} it is that of an EGRU of Egret, "
+                "which needs no import: `egret quantize` and `egret export` take its file, "
+                "egru.Network.load_state_dict takes the tensors"
+            )
+        if re.search(r"^layers\.\d+\.recurrent_weight$", name):
+            raise EgretError(
+                f"the state dict must be of a float network, and with {name} it is a network image of Egret: "
+                "`egret evaluate` and `egret simulate` take it"
+            )
+
+
+def refuse_leftovers(
+    tensors: Mapping[str, Tensor], used: set[str], stack: str, within: Iterable[str]
+) -> None:
+    """Raise EgretError for tensors of the stack itself that nothing took: without them it is another network.
+
+    Those are the ones whose last word matches ``stack``, and whatever lies directly ``within`` a prefix.
+    """
+    ends = re.compile(rf"(^|\.)({stack})$")
+    places = tuple(within)
+    left = [
+        name
+        for name in sorted(set(tensors) - used)
+        if ends.search(name) or any(name.startswith(p) and "." not in name[len(p) :] for p in places)
+    ]
+    if left:
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        raise EgretError(
+            f"{', '.join(left[:3])}{more} cannot be taken, and the network would be another one without: the "
+            "state dict must hold whole layers, numbered from 0 without a gap, and nothing else beside their "
+            "parameters"
+        )
+
+
+def common_dtype(tensors: Mapping[str, Tensor], names: Iterable[str]) -> torch.dtype:
+    """Return the type that holds every one of the floating tensors of those names."""
+    kinds = [tensors[name].dtype for name in names if name in tensors and tensors[name].is_floating_point()]
+    return reduce(torch.promote_types, kinds)
+
+
+def _check_plain(name: str, value: Tensor) -> None:
+    if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_meta:
+        raise EgretError(f"{name} must be a plain dense tensor")
+    if not value.is_floating_point():
+        raise EgretError(f"{name} must hold floating point numbers, not {value.dtype}")
+    if not value.isfinite().all():
+        raise EgretError(f"{name} must hold finite numbers only")
+
+
 def matrix_shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, int]:
     """Rows and columns of the floating matrix of that name, or raise EgretError."""
     if name not in tensors or tensors[name].dim() != 2 or not tensors[name].is_floating_point():
@@ -97,8 +152,7 @@ def take(tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Te
     value = tensors[name]
     if tuple(value.shape) != shape:
         raise EgretError(f"{name} must be of shape {shape}, not {tuple(value.shape)}")
-    if not value.is_floating_point():
-        raise EgretError(f"{name} must hold floating point numbers, not {value.dtype}")
+    _check_plain(name, value)
     return value
 
 
@@ -111,9 +165,9 @@ def find_readout(
 ) -> str | None:
     """Return the name of the linear layer that reads the last layer's ``units`` units, None if there is none.
 
-    It is ``wanted``, or else the one whose name, or the end of it, is among ``known``; one of those that
-    reads another number of units is passed over where ``classes`` ask for a fresh one. Raises EgretError if
-    ``wanted`` is not there, and if the one found reads another number of units.
+    It is ``wanted``, or else the one whose name, or the end of it, is among ``known``; if it reads another
+    number of units it is passed over where ``classes`` ask for a fresh one. Raises EgretError if ``wanted``
+    is not there, if several names are known, and if the one found reads another number of units.
     """
     linear = {k.removesuffix(".weight") for k, v in tensors.items() if k.endswith(".weight") and v.dim() == 2}
     if wanted is not None:
@@ -123,10 +177,17 @@ def find_readout(
         found = [wanted]
     else:
         found = [
-            name for end in known for name in sorted(linear) if re.search(rf"(^|\.){re.escape(end)}$", name)
+            name
+            for name in sorted(linear)
+            if any(re.search(rf"(^|\.){re.escape(end)}$", name) for end in known)
         ]
     if not found:
         return None
+    if len(found) > 1:
+        raise EgretError(
+            f"the readout must be named, as several layers could be it: {', '.join(found)}; what lies "
+            "between the stack and the readout cannot be imported"
+        )
     inputs = tensors[f"{found[0]}.weight"].shape[1]
     if inputs != units and wanted is None and classes is not None:
         return None
@@ -148,7 +209,7 @@ def set_readout(
         notes.append(f"the readout to {network.num_classes} classes is fresh: it must be trained")
         return
     classes = network.num_classes
-    weight = tensors[f"{readout}.weight"]
+    weight = take(tensors, f"{readout}.weight", tuple(tensors[f"{readout}.weight"].shape))
     network.readout.weight.zero_()
     network.readout.weight[:, : weight.shape[1]] = weight
     used.add(f"{readout}.weight")
