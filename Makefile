@@ -25,7 +25,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test junk sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
+.PHONY: all setup test junk sim formal fuzz fuzz-readers coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -47,8 +47,9 @@ $(STAMP): pyproject.toml constraints.txt
 test: setup ## all tests
 	$(VENV)/bin/python -m pytest -n $(JOBS) tests
 
-junk: setup ## every command with random names, files and numbers (minutes): N=examples
+junk: setup ## random junk to every command and every public function of egru (minutes): N=examples of each command, EXAMPLES=n times as many as in the tests
 	EGRET_JUNK=$(or $(N),3000) $(VENV)/bin/python -m pytest tests/egret/test_cli_junk.py
+	EGRET_EXAMPLES=$(or $(EXAMPLES),20) $(VENV)/bin/python -m pytest tests/egru/test_junk.py
 
 sim: setup ## RTL against the integer model on real data: TASK=name SAMPLES=n SEED=n; without TASK, all shipped networks
 	@set -e; for task in $(if $(filter file,$(origin TASK)),$(NETWORKS),$(TASK)); do \
@@ -66,6 +67,10 @@ sim-full: setup ## whole test sets through the RTL (minutes; smnist hours): TASK
 
 fuzz: setup ## random accelerators against the integer model: N=configurations SEED=n
 	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED)
+
+fuzz-readers: setup ## the readers of strangers' files, guided by coverage (Linux): SECONDS=n SEED=n
+	mkdir -p $(OUT)/fuzz-readers
+	$(VENV)/bin/python tests/fuzz/readers.py --seconds $(or $(SECONDS),60) --seed $(SEED) --corpus $(OUT)/fuzz-readers/corpus
 
 coverage: setup ## the same, with cover points, lines and toggles counted: N=configurations SEED=n
 	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED) --steps 500 --code-coverage --task digits --task har

@@ -17,6 +17,7 @@ from egru.functional import LayerParameters, egru_layer
 from egru.kernels.border import check_lengths
 from egru.kernels.sparse import Ordered
 from egru.options import Options, check_kernel, number
+from egru.untrusted import brief
 
 THRESHOLD_MIN = 2.0**-8  #: one step of an 8-bit event payload: a fired event is never zero
 THRESHOLD_MAX = 1.0
@@ -106,20 +107,20 @@ class EGRU(nn.Module):
         self.batch_first = batch_first
         theta_mean = number("theta_mean", theta_mean)
         if not 0 < theta_mean < 1:
-            raise EgretError(f"theta_mean must be within (0, 1), both ends excluded, not {theta_mean!r}")
+            raise EgretError(f"theta_mean must be within (0, 1), both ends excluded, not {brief(theta_mean)}")
         self.theta_mean = theta_mean
         memory = number("memory", memory)
         if memory and not 1 < memory < float("inf"):
-            raise EgretError(f"memory must be 0 or a finite number of steps above 1, not {memory!r}")
+            raise EgretError(f"memory must be 0 or a finite number of steps above 1, not {brief(memory)}")
         self.memory = memory
         input_std = number("input_std", input_std)
         if not 0 <= input_std < float("inf"):
-            raise EgretError(f"input_std must be a finite number of at least 0, not {input_std!r}")
+            raise EgretError(f"input_std must be a finite number of at least 0, not {brief(input_std)}")
         self.input_std = input_std
         self.kernel = check_kernel(kernel)
         self._freezing = _Freezing(self.num_layers)
-        if dtype is not None and not dtype.is_floating_point:
-            raise TypeError(f"dtype must be a floating point type, not {dtype}")
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise TypeError(f"dtype must be a floating point type, not {brief(dtype)}")
         units = self.hidden_size
         for k in range(self.num_layers):
             shapes = {
@@ -283,9 +284,9 @@ class EGRU(nn.Module):
 def positive_integer(name: str, value: int) -> int:
     """Return value as an int, or raise an error that names it; the integers of numpy are integers, too."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
+        raise TypeError(f"{name} must be an integer, not {brief(value)}")
     if value < 1:
-        raise EgretError(f"{name} must be at least 1, not {value}")
+        raise EgretError(f"{name} must be at least 1, not {brief(value)}")
     return int(value)
 
 

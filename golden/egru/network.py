@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from egru.egru import EGRU, State, check_lengths, positive_integer
-from egru.errors import EgretError
 from egru.functional import length_mask
-from egru.untrusted import brief
+from egru.options import check_choice
 
 READOUT_MODES = ("mean", "last", "every")
 
@@ -53,8 +52,7 @@ class Network(nn.Module):
         **options,
     ) -> None:
         super().__init__()
-        if readout not in READOUT_MODES:
-            raise EgretError(f"readout must be one of {READOUT_MODES}, not {brief(readout)}")
+        check_choice("readout", readout, READOUT_MODES)
         if "batch_first" in options:
             raise TypeError("Network takes T x B x I only; batch_first is an option of EGRU")
         self.num_classes = positive_integer("num_classes", num_classes)

@@ -9,6 +9,7 @@ from egru.formats import RESETS, STATE_RESETS
 from egru.untrusted import brief
 
 KERNELS = ("auto", "dense", "sparse")  #: what computes a layer; see `egru.EGRU`
+_LARGEST = 10**300  # the range of floating point ends not far beyond
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,8 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check every value once, at the border."""
-        if self.reset not in RESETS:
-            raise EgretError(f"reset must be one of {RESETS}, not {brief(self.reset)}")
-        if self.state_reset not in STATE_RESETS:
-            raise EgretError(f"state_reset must be one of {STATE_RESETS}, not {brief(self.state_reset)}")
+        for name, choices in (("reset", RESETS), ("state_reset", STATE_RESETS)):
+            check_choice(name, getattr(self, name), choices)
         for name in ("gamma", "eps", "zoneout"):
             object.__setattr__(self, name, number(name, getattr(self, name)))
         for name in ("gamma", "eps"):
@@ -52,14 +51,21 @@ class Options:
 
 
 def number(name: str, value: float) -> float:
-    """Return value as a number of Python's own, which those of numpy become, or raise TypeError naming it."""
+    """Return value as a number of Python's own, which those of numpy become, or raise an error naming it."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {brief(value)}")
+    if isinstance(value, Integral) and abs(int(value)) > _LARGEST:
+        raise EgretError(f"{name} must be a finite number, not {brief(value)}")
     return int(value) if isinstance(value, Integral) else float(value)
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of some words, or raise EgretError."""
+    if not isinstance(value, str) or value not in choices:
+        raise EgretError(f"{name} must be one of {choices}, not {brief(value)}")
+    return value
 
 
 def check_kernel(kernel: str) -> str:
     """Return ``kernel`` if there is one of that name, else raise EgretError."""
-    if kernel not in KERNELS:
-        raise EgretError(f"kernel must be one of {KERNELS}, not {brief(kernel)}")
-    return kernel
+    return check_choice("kernel", kernel, KERNELS)

@@ -26,6 +26,7 @@ from egru.quant_layer import (
 )
 from egru.scales import LearnedScales
 from egru.tables import sigmoid_table, tanh_table
+from egru.untrusted import brief
 from egru.widths import Widths
 
 #: Inputs of a calibration that are looked at in one go.
@@ -129,6 +130,8 @@ class QuantNetwork(nn.Module):
         EgretError
             If an argument is out of range, or a parameter or calibration value is not finite.
         """
+        if not isinstance(network, Network):
+            raise TypeError(f"network must be an egru.Network, not {brief(network)}")
         if input_format is None and calibration is not None:
             fmt = choose_input_format(calibration, input_bits, network.egru.input_size)
         elif input_format is not None and calibration is None:

@@ -72,7 +72,7 @@ def brief(value: object) -> str:
 
 def shown(name: object) -> str:
     """Show a path or a name in a message: as it is, or quoted where it holds what cannot be printed."""
-    text = str(name)
+    text = str(name) if isinstance(name, str | os.PathLike) else brief(name)
     text = text if text.isprintable() else repr(text)
     half = _SHOWN_MAX // 2
     return text if len(text) <= _SHOWN_MAX else f"{text[:half]}...{text[-half:]}"

@@ -682,7 +682,7 @@ def test_a_readout_that_is_not_linear_is_averaged_after_it(lengths):
     each = every(inputs(), lengths).logits.sum(0)
     count = 9 if lengths is None else lengths.unsqueeze(1)
     torch.testing.assert_close(mean(inputs(), lengths).logits, each / count)
-    with pytest.raises(EgretError, match=r"readout must be torch.nn.Linear to be quantised.*not Sequential"):
+    with pytest.raises(EgretError, match=r"readout .* must be a torch\.nn\.Linear, not Sequential"):
         QuantNetwork.from_float(mean, input_format=IntFormat(8, 5, True))
 
 

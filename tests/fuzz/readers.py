@@ -32,7 +32,7 @@ with atheris.instrument_imports(include=["egru", "egret", "egret_sim"]):
     from egret.recipes import Recipe
     from egret_hw.config import AcceleratorConfig
     from egret_sim.fuzz.case import Case, Phase, load_case, save_case
-    from egru import Network, container, load_image, save_image, untrusted
+    from egru import Network, container, load_image, save_image
     from egru.errors import EgretError
     from egru.testing import random_image, random_input
 
@@ -221,8 +221,15 @@ def plant(name: str) -> None:
     """Plant a bug that the fuzzer must find."""
     if name == "naturals":  # a shape of anything
         container._naturals = lambda value, low: isinstance(value, list)
-    elif name == "depth":  # a parser that goes down as far as it is led
-        untrusted._check_depth = lambda text, limit: None
+    elif name == "memory":  # a tensor as large as its header says
+        check = container._naturals
+
+        def trusting(value: Any, low: int) -> bool:
+            if check(value, low) and value and value[0] >= 1 << 31:
+                bytearray(b"\1") * (5 << 29)
+            return check(value, low)
+
+        container._naturals = trusting
     else:
         raise SystemExit(f"no bug of that name: {name}")
 
@@ -236,18 +243,18 @@ def main() -> None:
     parser.add_argument("--plant")
     parser.add_argument("--replay", type=Path)
     chosen = parser.parse_args()
-    if chosen.plant:
-        plant(chosen.plant)
     with tempfile.TemporaryDirectory() as name:
         readers = Readers(Path(name))
+        whole = list(seeds())
+        if chosen.plant:
+            plant(chosen.plant)
         if chosen.replay:
             readers(chosen.replay.read_bytes())
             return
         corpus = chosen.corpus or Path(name) / "corpus"
         corpus.mkdir(parents=True, exist_ok=True)
-        for number, seed in enumerate(seeds()):
+        for number, seed in enumerate(whole):
             (corpus / f"seed-{number}").write_bytes(seed)
-            readers(seed)
         options = [f"-runs={chosen.runs}", f"-seed={chosen.seed}", f"-max_len={INPUT_BYTES}"]
         options += [f"-max_total_time={chosen.seconds}", f"-timeout={INPUT_SECONDS}"]
         options += [

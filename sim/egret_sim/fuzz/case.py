@@ -183,7 +183,8 @@ def _config_from_json(content: dict[str, Any], image: NetworkImage) -> Accelerat
         elif name == "compact":
             good = isinstance(value, bool)
         else:
-            good = value is None or all(type(n) is int and 0 <= n <= NUMBER_MAX for n in numbers)
+            own_choice = value is None and defaults[name] is None
+            good = own_choice or all(type(n) is int and 0 <= n <= NUMBER_MAX for n in numbers)
         if not good:
             raise EgretError(f"{name} of config cannot be {brief(value)}")
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
