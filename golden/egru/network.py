@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from egru.egru import EGRU, State, check_lengths, positive_integer
+from egru.errors import EgretError
 from egru.functional import length_mask
 from egru.options import check_choice
 
