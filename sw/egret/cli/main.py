@@ -153,9 +153,9 @@ def _run(arguments: Sequence[str]) -> int:
 
 #: Numbers in the digits 0 to 9; Python, and so Typer, would also take 1_0, and digits of other scripts.
 _PLAIN = {
-    int: (re.compile(r"[+-]?[0-9]+"), "a whole number in the digits 0 to 9"),
+    int: (re.compile(r"-?[0-9]+"), "a whole number in the digits 0 to 9"),
     float: (
-        re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+        re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
         "a number in the digits 0 to 9",
     ),
 }
