@@ -25,7 +25,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
+.PHONY: all setup test sanitize sim formal fuzz coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -46,6 +46,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: setup ## all tests
 	$(VENV)/bin/python -m pytest -n $(JOBS) tests
+
+sanitize: setup ## the kernels' tests under the address and the thread sanitizer, each with a fault that it must find: ONLY=address|thread
+	@set -e; for kind in $(or $(ONLY),address thread); do $(VENV)/bin/python tests/support/sanitize.py $$kind; done
 
 sim: setup ## RTL against the integer model on real data: TASK=name SAMPLES=n SEED=n; without TASK, all shipped networks
 	@set -e; for task in $(if $(filter file,$(origin TASK)),$(NETWORKS),$(TASK)); do \

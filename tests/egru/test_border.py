@@ -651,7 +651,7 @@ def test_a_pruned_network_trains_with_its_weights_pruned_and_may_be_frozen(kerne
     assert mask.any() and not any(w[mask].any() for w in seen) and not torch.equal(seen[0], seen[2])
     with torch.no_grad(), network.egru.frozen():
         assert torch.equal(network(inputs()).logits, network(inputs()).logits)
-    with pytest.raises(EgretError, match=r"egru.weight_hh_l0 must be a parameter .* prune.remove"):
+    with pytest.raises(EgretError, match=r"egru.weight_hh_l0 must be a parameter .*prune.remove"):
         QuantNetwork.from_float(network, input_format=IntFormat(8, 5, True))
     for part, name in ((network.egru, "weight_hh_l0"), (network.readout, "weight")):
         prune.remove(part, name)
