@@ -25,7 +25,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test junk sim formal fuzz fuzz-readers coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
+.PHONY: all setup test junk sanitize sim formal fuzz fuzz-readers coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -50,6 +50,9 @@ test: setup ## all tests
 junk: setup ## random junk to every command and every public function of egru (minutes): N=examples of each command, EXAMPLES=n times as many as in the tests
 	EGRET_JUNK=$(or $(N),3000) $(VENV)/bin/python -m pytest tests/egret/test_cli_junk.py
 	EGRET_EXAMPLES=$(or $(EXAMPLES),20) $(VENV)/bin/python -m pytest tests/egru/test_junk.py
+
+sanitize: setup ## the kernels' tests under the address and the thread sanitizer, each with a fault that it must find: ONLY=address|thread
+	@set -e; for kind in $(or $(ONLY),address thread); do $(VENV)/bin/python tests/support/sanitize.py $$kind; done
 
 sim: setup ## RTL against the integer model on real data: TASK=name SAMPLES=n SEED=n; without TASK, all shipped networks
 	@set -e; for task in $(if $(filter file,$(origin TASK)),$(NETWORKS),$(TASK)); do \

@@ -6,7 +6,25 @@
 #include <sched.h>
 #endif
 
+#if defined(__SANITIZE_THREAD__)
+extern "C" void __tsan_acquire(void*);
+extern "C" void __tsan_release(void*);
+#endif
+
 namespace egru {
+
+// The thread sanitizer does not see how OpenMP's runtime orders threads: what one did before it told is done when
+// another has heard. All else that it is to know is in `Team`.
+inline void tell([[maybe_unused]] void* what) {
+#if defined(__SANITIZE_THREAD__)
+  __tsan_release(what);
+#endif
+}
+inline void hear([[maybe_unused]] void* what) {
+#if defined(__SANITIZE_THREAD__)
+  __tsan_acquire(what);
+#endif
+}
 
 // What one thread of a team knows. Panels of units are shared out in contiguous ranges.
 class Team {
@@ -52,12 +70,20 @@ void run_team(int threads, Body&& body) {
 #if defined(_OPENMP)
   if (threads > 1) {
     Team* team = nullptr;
+    tell(&team);
 #pragma omp parallel num_threads(threads) shared(team)
     {
+      hear(&team);
 #pragma omp single
-      team = new Team(omp_get_num_threads());
+      {
+        team = new Team(omp_get_num_threads());
+        tell(&team);
+      }
+      hear(&team);
       body(*team, omp_get_thread_num());
+      tell(&team);
     }
+    hear(&team);
     delete team;
     return;
   }
