@@ -1,7 +1,7 @@
 """The compiled kernels' tests under a sanitizer of g++: python sanitize.py address|thread [PYTEST ARGUMENTS].
 
-The kernels alone are built with the sanitizer, into a cache of their own under build/. First a fault is planted
-in a copy of their sources, and must be found: a sanitizer that sees nothing says nothing.
+The kernels alone are built with the sanitizer, into a cache of their own under build/. First a fault is
+planted in a copy of their sources, and must be found: a sanitizer that sees nothing says nothing.
 """
 
 import os
