@@ -99,7 +99,7 @@ class EGRU(nn.Module):
         self.num_layers = positive_integer("num_layers", num_layers)
         self.options = Options(reset=reset, state_reset=state_reset, gamma=gamma, eps=eps, zoneout=zoneout)
         if not isinstance(batch_first, bool):
-            raise TypeError(f"batch_first must be a bool, not {batch_first!r}")
+            raise TypeError(f"batch_first must be a bool, not {brief(batch_first)}")
         self.batch_first = batch_first
         theta_mean = number("theta_mean", theta_mean)
         if not 0 < theta_mean < 1:
