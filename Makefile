@@ -25,7 +25,7 @@ STAMP := $(VENV)/.egret-stamp
 OUT := build
 
 .DELETE_ON_ERROR:
-.PHONY: all setup test sim formal fuzz fuzz-readers junk coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
+.PHONY: all setup test junk sim formal fuzz fuzz-readers coverage sim-full sim-netlist mutate bitstream faults bench bench-fpga bench-train widths frontier lint format doctor clean help
 
 all: setup ## set up; then generate, simulate, build a bitstream and print the summary
 	$(EGRET) generate $(IMAGE) -o $(OUT)/$(TASK)/rtl
@@ -47,6 +47,9 @@ $(STAMP): pyproject.toml constraints.txt
 test: setup ## all tests
 	$(VENV)/bin/python -m pytest -n $(JOBS) tests
 
+junk: setup ## every command and public function with random names, files, arrays and numbers (minutes): N=examples
+	EGRET_JUNK=$(or $(N),3000) $(VENV)/bin/python -m pytest tests/egret/test_cli_junk.py tests/egru/test_junk.py
+
 sim: setup ## RTL against the integer model on real data: TASK=name SAMPLES=n SEED=n; without TASK, all shipped networks
 	@set -e; for task in $(if $(filter file,$(origin TASK)),$(NETWORKS),$(TASK)); do \
 	  echo "$(EGRET) simulate --task $$task --samples $(SAMPLES) --seed $(SEED)"; \
@@ -67,9 +70,6 @@ fuzz: setup ## random accelerators against the integer model: N=configurations S
 fuzz-readers: setup ## the readers of strangers' files, guided by coverage (Linux): SECONDS=n SEED=n
 	mkdir -p $(OUT)/fuzz-readers
 	$(VENV)/bin/python tests/fuzz/readers.py --seconds $(or $(SECONDS),60) --seed $(SEED) --corpus $(OUT)/fuzz-readers/corpus
-
-junk: setup ## junk of every kind to the public functions of egru: EXAMPLES=n times as many as in the tests
-	EGRET_EXAMPLES=$(or $(EXAMPLES),20) $(VENV)/bin/python -m pytest tests/egru/test_junk.py
 
 coverage: setup ## the same, with cover points, lines and toggles counted: N=configurations SEED=n
 	$(EGRET) fuzz --configurations $(or $(N),100) --seed $(SEED) --steps 500 --code-coverage --task digits --task har

@@ -37,7 +37,7 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
 
 def refuse_tracing(values: Iterable[object] = ()) -> None:
     """Raise EgretError where a call is traced, exported or transformed, and for ``values`` of such a call."""
-    values = list(values)
+    values = tuple(values)
     if found := _tracer(values):
         raise EgretError(f"{found} cannot look into an EGRU: {_ADVICE}")
 
@@ -47,16 +47,17 @@ def refuse_scripting(module: object) -> None:
     raise EgretError(f"torch.jit.script cannot look into an EGRU: {_ADVICE}")
 
 
-def _tracer(values: list[object]) -> str | None:
+def _tracer(values: tuple[object, ...]) -> str | None:
     if torch.jit.is_tracing():
         return "torch.jit.trace"
     if torch.compiler.is_exporting():
         return "torch.export"
-    if any(isinstance(value, torch.fx.Proxy) for value in values):
+    strange = [v for v in values if type(v) is not Tensor and type(v) is not torch.nn.Parameter]
+    if any(isinstance(value, torch.fx.Proxy) for value in strange):
         return "torch.fx"
     if torch._C._are_functorch_transforms_active():
         return "torch.func"
-    if any(isinstance(value, FakeTensor) for value in values) or any(
+    if any(isinstance(value, FakeTensor) for value in strange) or any(
         torch._C._get_dispatch_mode(mode) is not None for mode in (_MODES.PROXY, _MODES.FAKE)
     ):
         return "a tracer of PyTorch"

@@ -159,6 +159,9 @@ def backward_through_time(
         grad_theta -= _threshold_gradient(saved, theta, options, block, linear.h, total_y, total_c, grad_o)
 
     grad_x, grad_w, grad_r, grad_b, grad_b_r = _weight_gradients(saved, dq, da_g, weight_ih, options, need_x)
+    if lengths is not None and grad_x is not None:
+        # Zero already, unless a weight, or a state that went on beyond the end, is NaN.
+        grad_x.masked_fill_(~length_mask(lengths, steps).unsqueeze(2), 0.0)
     return Gradients(grad_x, grad_w, grad_r, grad_b, grad_b_r, grad_theta, carried_c, carried_y)
 
 

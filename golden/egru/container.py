@@ -10,11 +10,8 @@ and whatever the format does not allow is refused.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +20,7 @@ import numpy as np
 
 from egru.errors import EgretError
 from egru.untrusted import TENSORS_BYTES_MAX, Source, brief, strict_json
+from egru.writing import write_whole
 
 #: The types that a network image uses, by their name in a file.
 DTYPES: dict[str, np.dtype] = {"I8": np.dtype("<i1"), "I16": np.dtype("<i2"), "I32": np.dtype("<i4")}
@@ -162,6 +160,8 @@ def write(path: str | Path, metadata: Mapping[str, str], tensors: Mapping[str, n
     Raises
     ------
     ContainerError
+        If the header is too long for the format.
+    OutputError
         If the file cannot be written.
     """
     names = {dtype: name for name, dtype in DTYPES.items()}
@@ -186,20 +186,4 @@ def write(path: str | Path, metadata: Mapping[str, str], tensors: Mapping[str, n
         raise ContainerError(
             f"the file would have {8 + len(text) + offset} bytes, more than {TENSORS_BYTES_MAX}"
         )
-    _replace(Path(path), b"".join([len(text).to_bytes(8, "little"), text, *chunks]))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
-    except OSError as error:
-        raise ContainerError(f"{path} cannot be written: {error.strerror or error}") from None
+    write_whole(path, b"".join([len(text).to_bytes(8, "little"), text, *chunks]))

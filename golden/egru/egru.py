@@ -1,8 +1,11 @@
 """The EGRU module: a stack of event-based GRU layers in the style of torch.nn.GRU."""
 
 import math
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 from egru.ambient import refuse_scripting, refuse_tracing, uncompiled
 from egru.errors import EgretError
 from egru.functional import LayerParameters, egru_layer
+from egru.kernels.border import check_lengths
 from egru.kernels.sparse import Ordered
 from egru.options import Options, check_kernel, number
 from egru.untrusted import brief
@@ -114,7 +118,7 @@ class EGRU(nn.Module):
             raise EgretError(f"input_std must be a finite number of at least 0, not {brief(input_std)}")
         self.input_std = input_std
         self.kernel = check_kernel(kernel)
-        self._frozen: list[Ordered] | None = None  # of each layer, while weights are frozen
+        self._freezing = _Freezing(self.num_layers)
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise TypeError(f"dtype must be a floating point type, not {brief(dtype)}")
         units = self.hidden_size
@@ -160,8 +164,7 @@ class EGRU(nn.Module):
     def clamp_thresholds_(self) -> None:
         """Put every threshold back into [2^-8, 1], in place and unseen by autograd."""
         for k in range(self.num_layers):
-            # .data: the values saved for a backward pass still pending are in range, hence unchanged.
-            self.layer_parameters(k).theta.data.clamp_(THRESHOLD_MIN, THRESHOLD_MAX)
+            _clamp(self.layer_parameters(k).theta)
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -170,20 +173,15 @@ class EGRU(nn.Module):
         The event-driven kernels put weights in another order before the first step. In the block they do so
         once, not at every call, and kernel="auto" is sparse for single steps, too. Results are the same.
         Thresholds and biases may change. A weight that was changed makes the next call raise EgretError;
-        a change through `.data` cannot be seen, and is not heeded.
+        a change through `.data` cannot be seen, and is not heeded. Calls of all threads are meant, while any
+        thread is in such a block of the module.
         """
-        if self._frozen is not None:  # within another such block
+        with self._freezing:
             yield
-            return
-        self._frozen = [Ordered() for _ in range(self.num_layers)]
-        try:
-            yield
-        finally:
-            self._frozen = None
 
     def forward(
-        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None, *, layers: bool = False
+    ) -> tuple[Tensor, State] | StackOutput:
         """Run the stack over a window.
 
         Parameters
@@ -193,8 +191,11 @@ class EGRU(nn.Module):
         lengths : B integers, 1..T. Steps beyond a sequence's length are padding: y is zero there, and the
             state returned is the one after the last real step.
 
-        Returns (y, state): y is T x B x H (B x T x H), the graded events of the last layer.
+        Returns (y, state): y is T x B x H (B x T x H), the graded events of the last layer. With `layers`
+        the result is that of `forward_layers`.
         """
+        if layers:
+            return self._run(x, state, lengths, spikes=True)
         out = self._run(x, state, lengths, spikes=False)
         return out.events[-1], out.state
 
@@ -202,21 +203,23 @@ class EGRU(nn.Module):
         self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
     ) -> StackOutput:
         """Like `forward`, with the events and the spikes of every layer."""
-        return self._run(x, state, lengths, spikes=True)
+        # A call, so that hooks run: those of torch.nn.utils.prune form the weights.
+        return self(x, state, lengths, layers=True)
 
     @uncompiled
     def _run(self, x: Tensor, state: State | None, lengths: Tensor | None, *, spikes: bool) -> StackOutput:
-        values = self.check_input(x)
+        layers = [self.layer_parameters(k) for k in range(self.num_layers)]
+        values = self.check_input(x, layers)
         c0, y0 = self.check_state(state, values)
         lengths = check_lengths(lengths, values)
-        self.clamp_thresholds_()
         kernel = check_kernel(self.kernel)
+        ordered = self._freezing.ordered  # once: another thread may leave its block meanwhile
         outputs = []
-        for k in range(self.num_layers):
+        for k, parameters in enumerate(layers):
+            _clamp(parameters.theta)
             out = egru_layer(
-                values, c0[k], y0[k], self.layer_parameters(k), self.options,
-                lengths=lengths, kernel=kernel, spikes=spikes,
-                ordered=self._frozen[k] if self._frozen else None,
+                values, c0[k], y0[k], parameters, self.options, lengths=lengths, kernel=kernel, spikes=spikes,
+                ordered=ordered[k] if ordered else None, number=f"_l{k}",
             )  # fmt: skip
             values = out.y
             outputs.append(out)
@@ -230,9 +233,12 @@ class EGRU(nn.Module):
     def _ordered(self, values: Tensor) -> Tensor:
         return values.transpose(0, 1) if self.batch_first else values
 
-    def check_input(self, x: Tensor) -> Tensor:
-        """Return x as T x B x I, or raise. Under autocast a narrower x takes the parameters' type."""
-        refuse_tracing((x, *self.parameters()))
+    def check_input(self, x: Tensor, layers: Sequence[LayerParameters] | None = None) -> Tensor:
+        """Return x as T x B x I, or raise; `layers` are the parameters, where they are at hand.
+
+        Under autocast a narrower x takes the parameters' type.
+        """
+        refuse_tracing((x,))
         if not isinstance(x, Tensor):
             raise TypeError(f"x must be a torch.Tensor, not {type(x).__name__}")
         order = "B x T x I" if self.batch_first else "T x B x I"
@@ -241,10 +247,12 @@ class EGRU(nn.Module):
                 f"x must be {order} with I = {self.input_size} and T, B at least 1, "
                 f"not of shape {tuple(x.shape)}"
             )
-        theta = self.layer_parameters(0).theta
+        if layers is None:
+            layers = [self.layer_parameters(k) for k in range(self.num_layers)]
+        like = _typical(layers)
         if x.is_floating_point() and x.device.type != "meta" and torch.is_autocast_enabled(x.device.type):
-            x = x.to(theta.dtype)
-        _check_kind("x", x, theta)
+            x = x.to(like.dtype)
+        _check_kind("x", x, like)
         return x.transpose(0, 1) if self.batch_first else x
 
     def check_state(self, state: State | None, x: Tensor) -> State:
@@ -257,7 +265,7 @@ class EGRU(nn.Module):
         for name, value in zip("cy", state, strict=True):
             if value.shape != shape:
                 raise EgretError(f"state {name} must be of shape {shape}, not {tuple(value.shape)}")
-            _check_kind(f"state {name}", value, self.layer_parameters(0).theta)
+            _check_kind(f"state {name}", value, x)
         return state
 
     __prepare_scriptable__ = refuse_scripting
@@ -274,34 +282,63 @@ class EGRU(nn.Module):
 
 
 def positive_integer(name: str, value: int) -> int:
-    """Return value, or raise an error that names it."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    """Return value as an int, or raise an error that names it; the integers of numpy are integers, too."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, not {brief(value)}")
     if value < 1:
         raise EgretError(f"{name} must be at least 1, not {brief(value)}")
-    return value
+    return int(value)
 
 
-def check_lengths(lengths: Tensor | None, x: Tensor) -> Tensor | None:
-    """Return lengths as int64 on the device of x (T x B x I), or raise."""
-    if lengths is None:
-        return None
-    if not isinstance(lengths, Tensor):
-        raise TypeError(f"lengths must be a torch.Tensor of integers, not {type(lengths).__name__}")
-    if lengths.is_floating_point() or lengths.is_complex() or lengths.dtype == torch.bool:
-        raise TypeError(f"lengths must hold integers, not {lengths.dtype}")
-    steps, batch, _ = x.shape
-    if lengths.shape != (batch,):
-        raise EgretError(f"lengths must be of shape ({batch},), one per sequence, not {tuple(lengths.shape)}")
-    shortest, longest = (int(v) for v in lengths.aminmax())
-    if shortest < 1 or longest > steps:
-        raise EgretError(
-            f"lengths must be within 1..{steps}, the steps of x, not {shortest if shortest < 1 else longest}"
-        )
-    return lengths.to(device=x.device, dtype=torch.int64)
+class _Freezing:
+    """The open blocks of `EGRU.frozen`, of all threads, and the packed weights of the layers meanwhile.
+
+    A copy of a module, or one that was pickled, begins without.
+    """
+
+    def __init__(self, layers: int) -> None:
+        self.ordered: list[Ordered] | None = None
+        self._layers = layers
+        self._open = 0
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple:
+        return _Freezing, (self._layers,)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._open += 1
+            if self.ordered is None:
+                self.ordered = [Ordered() for _ in range(self._layers)]
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                self.ordered = None
+
+
+def _clamp(theta: Tensor) -> None:
+    # .data: the values saved for a backward pass still pending are in range, hence unchanged.
+    if not theta.is_floating_point() or theta.layout is not torch.strided:
+        return  # refused by the layer, which names it
+    if 0 in theta.stride() and theta.numel() > 1:  # one number for several units cannot be changed in place
+        theta.data = theta.data.clone(memory_format=torch.contiguous_format)
+    theta.data.clamp_(THRESHOLD_MIN, THRESHOLD_MAX)
+
+
+def _typical(layers: Sequence[LayerParameters]) -> Tensor:
+    """Return a parameter of the dtype and device that most have: one of another is to be named itself."""
+    kinds = Counter((p.dtype, p.device) for layer in layers for p in layer)
+    most, _ = kinds.most_common(1)[0]
+    return next(p for layer in layers for p in layer if (p.dtype, p.device) == most)
 
 
 def _check_kind(name: str, value: Tensor, parameter: Tensor) -> None:
+    if not parameter.dtype.is_floating_point:
+        raise TypeError(f"parameters must hold floating point numbers, not {parameter.dtype}")
+    if value.layout is not torch.strided:
+        raise EgretError(f"{name} must be a dense tensor, not one of layout {value.layout}")
     if value.dtype != parameter.dtype:
         raise EgretError(f"{name} must be {parameter.dtype} like the parameters, not {value.dtype}")
     if value.device != parameter.device:

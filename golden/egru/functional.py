@@ -14,8 +14,9 @@ from torch import Tensor
 from egru.ambient import full_precision, refuse_tracing, uncompiled, written_backward
 from egru.backward import Gradients, Saved, backward_through_time, length_mask, surrogate
 from egru.errors import EgretError
+from egru.kernels.border import check_inputs, check_lengths
 from egru.kernels.choice import is_sparse
-from egru.kernels.sparse import Ordered, sparse_layer
+from egru.kernels.sparse import Ordered, checked_layer
 from egru.options import Options
 
 __all__ = [
@@ -83,6 +84,8 @@ def forward_sequence(
     after = options.reset == "after"
     threshold_reset = options.state_reset == "threshold"
     recurrent = weight_hh.t()
+    # Nothing is above a threshold that is no number, and a unit would be silent, not wrong.
+    bias_ih = bias_ih.masked_fill(theta.isnan().repeat(3), float("nan"))
     gates = torch.addmm(bias_ih, x.reshape(steps * batch, -1), weight_ih.t()).view(steps, batch, -1)
     c, y, o, gated = (gates.new_empty(n, batch, units) for n in (steps + 1, steps, steps, steps))
     c_tilde = torch.empty_like(y) if threshold_reset else c[1:]
@@ -140,7 +143,8 @@ class _Layer(torch.autograd.Function):
             c_last, y_last = c[lengths, sequence], saved.y[lengths - 1, sequence]
             saved.y.masked_fill_(outside, 0.0)
             saved.o.masked_fill_(outside, 0.0)
-        ctx.save_for_backward(*saved, weight_ih, weight_hh, theta, lengths)
+        # Detached, they stay those of this pass even if a parameter's data are replaced.
+        ctx.save_for_backward(*saved, *(v.detach() for v in (weight_ih, weight_hh, theta)), lengths)
         ctx.options = options
         ctx.set_materialize_grads(False)
         return saved.y, saved.o, c_last, y_last
@@ -172,21 +176,29 @@ def egru_layer(
     spikes: bool = True,
     held: Held = None,
     ordered: Ordered | None = None,
+    number: str = "",
 ) -> LayerOutput:
     """One layer over T steps: x is T x B x I, the initial state c0, y0 is B x H each.
 
     With `lengths` (B integers, 1..T) sequence b has only its first lengths[b] steps: beyond them y and o are
-    zero, and the state returned is the one after its last step. Shapes are not checked here.
+    zero, and the state returned is the one after its last step. All values have one dtype and device.
     `kernel` is "dense", "sparse" or "auto"; another `fire` than the default is always computed densely.
     Without `spikes` o is not asked for, and may be an empty tensor. `ordered` is what calls with the same
-    weights share, see `egru.kernels.sparse.Ordered`.
+    weights share, see `egru.kernels.sparse.Ordered`. `number` ends the names of parameters in errors.
 
     `held` is zoneout, always computed densely: booleans T x B x H, true where a unit's update gate z is put
     to 1, so that it keeps its state (c~ = c[t-1]) in that step; or the probability of that, for evaluation,
     whose z is the mean, p + (1 - p) * z, and whose outputs carry no gradient. The zoneout of `options` is the
     same mean with its gradient, for layers without `held`.
+
+    A value that is no number makes the results of its own sequences NaN from that step on, and that of a
+    parameter those of all; o is 0 there, for nothing is above or below it.
+
+    Raises EgretError for a shape, dtype or device that does not fit, TypeError for a wrong type.
     """
     refuse_tracing((x, c0, y0, *parameters))
+    check_inputs((x, c0, y0, *parameters), number)
+    lengths = check_lengths(lengths, x)
     if held is not None and options.zoneout:
         raise EgretError(f"held must be None for a layer that has zoneout {options.zoneout}")
     with full_precision(x.device):
@@ -202,8 +214,7 @@ def _computed(
             return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire, held))
     plain = held is None and not options.zoneout and fire is heaviside
     if plain and is_sparse(kernel, x, parameters.theta.shape[0], ordered is not None):
-        return LayerOutput(
-            *sparse_layer(x, c0, y0, parameters, options, lengths=lengths, spikes=spikes, ordered=ordered)
-        )
+        inputs = (x, c0, y0, *parameters)
+        return LayerOutput(*checked_layer(inputs, options, lengths=lengths, spikes=spikes, ordered=ordered))
     # Where a unit is held z is 1, and so z (1 - z), the derivative that the backward pass forms of it, is 0.
     return LayerOutput(*_Layer.apply(x, c0, y0, *parameters, lengths, options, fire, held))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from egru.egru import EGRU, State, check_lengths, positive_integer
+from egru.errors import EgretError
 from egru.functional import length_mask
 from egru.options import check_choice
 
@@ -69,7 +70,11 @@ class Network(nn.Module):
 
 
 def read_out(readout: nn.Module, mode: str, events: Tensor, lengths: Tensor | None) -> Tensor:
-    """Logits from the last layer's events (T x B x H, zero beyond a sequence's length), see `Network`."""
+    """Logits from the last layer's events (T x B x H, zero beyond a sequence's length), see `Network`.
+
+    Any module may be the readout that takes events (... x H) of the events' dtype and device.
+    """
+    _check_readout(readout, events)
     steps, batch, _ = events.shape
     if mode == "every":
         logits = readout(events)
@@ -80,6 +85,27 @@ def read_out(readout: nn.Module, mode: str, events: Tensor, lengths: Tensor | No
         if lengths is None:
             return readout(events[-1])
         return readout(events[lengths - 1, torch.arange(batch, device=events.device)])
-    # The readout is linear: the mean of its results is its result for the mean.
     divisor = steps if lengths is None else lengths.unsqueeze(1)
-    return readout(events.sum(0) / divisor)
+    if isinstance(readout, nn.Linear):  # the mean of its results is its result for the mean
+        return readout(events.sum(0) / divisor)
+    logits = readout(events)
+    if lengths is not None:
+        logits = logits.masked_fill(~length_mask(lengths, steps).unsqueeze(2), 0.0)
+    return logits.sum(0) / divisor
+
+
+def _check_readout(readout: nn.Module, events: Tensor) -> None:
+    if not isinstance(readout, nn.Module):
+        raise TypeError(f"readout must be a torch.nn.Module, such as torch.nn.Linear, not {readout!r}")
+    if isinstance(readout, nn.Linear) and readout.weight.shape[1:] != events.shape[2:]:
+        raise EgretError(
+            f"readout must take the {events.shape[2]} events of a step, not {readout.weight.shape[1]} numbers"
+        )
+    if torch.is_autocast_enabled(events.device.type):
+        return
+    for name, value in readout.named_parameters():
+        if value.is_floating_point() and (value.dtype, value.device) != (events.dtype, events.device):
+            raise EgretError(
+                f"readout.{name} must be {events.dtype} on {events.device} like events, not {value.dtype} "
+                f"on {value.device}"
+            )

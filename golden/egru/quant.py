@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from egru.ambient import full_precision, refuse_scripting, uncompiled
+from egru.ambient import full_precision, refuse_scripting, refuse_tracing, uncompiled
 from egru.egru import State, check_lengths
 from egru.errors import EgretError
 from egru.formats import BIAS_BITS, FRAC_RANGE, STATE_FRAC, IntFormat
@@ -81,8 +80,9 @@ class QuantNetwork(nn.Module):
                 "a layer of an image has one sigmoid table for both gates, z and r, and zoneout changes that "
                 "of z alone; train the network on without zoneout first"
             )
-        self.egru = _copy(network.egru)
-        self.readout = _copy(network.readout)
+        _check_parameters(network)
+        self.egru = copy.deepcopy(network.egru)
+        self.readout = copy.deepcopy(network.readout)
         self.readout_mode = network.readout_mode
         self._check_dtypes()
         self.register_module("scales", None)
@@ -244,6 +244,7 @@ class QuantNetwork(nn.Module):
             longer than ``max_steps``.
         """
         x = self.egru.check_input(x)
+        refuse_tracing(self.parameters())
         _check_readout(self.readout)
         self._check_dtypes()
         with full_precision(x.device):
@@ -408,8 +409,13 @@ class QuantNetwork(nn.Module):
         frac = self.layer_specs[-1].event_bits + spec.weight_frac
         return (
             self._quantised_weight(self.readout.weight, spec.weight_format, "readout.weight", convert),
-            convert(self.readout.bias, IntFormat(BIAS_BITS, frac, True), "readout.bias"),
+            convert(self._readout_bias(), IntFormat(BIAS_BITS, frac, True), "readout.bias"),
         )
+
+    def _readout_bias(self) -> Tensor:
+        """The readout's bias, zero where it has none."""
+        weight, bias = self.readout.weight, self.readout.bias
+        return weight.new_zeros(weight.shape[0]) if bias is None else bias
 
     def _read_out(self, events: Tensor, lengths: Tensor) -> Tensor:
         """Logits (float64) of the last layer's events, exact but for the division of mode "mean"."""
@@ -431,28 +437,27 @@ class QuantNetwork(nn.Module):
         return (events.sum(0) @ weight.t() + count * bias) / count
 
 
-def _copy(module: nn.Module) -> Any:
-    """Copy a module whose parameters are its own, for training and inference alike."""
-    own = {id(value) for value in module.parameters()}
-    for name, value in vars(module).items():
-        if isinstance(value, Tensor) and id(value) not in own:
-            raise EgretError(
-                f"{name} must be a parameter of the network, and is computed from others: end pruning or "
-                "another parametrisation first (torch.nn.utils.prune.remove)"
-            )
-    if torch.nn.utils.parametrize.is_parametrized(module):
-        raise EgretError(
-            "a network that is quantised must hold its parameters themselves: end their parametrisation "
-            "first (torch.nn.utils.parametrize.remove_parametrizations)"
-        )
-    return copy.deepcopy(module)
-
-
 def _check_readout(readout: nn.Module) -> None:
-    if not isinstance(readout, nn.Linear) or readout.bias is None:
+    if not isinstance(readout, nn.Linear):
         raise EgretError(
-            f"the readout of a network that is quantised must be a torch.nn.Linear with a bias, not {readout}"
+            f"the readout of a network that is quantised must be a torch.nn.Linear, not {readout}"
         )
+
+
+def _check_parameters(network: Network) -> None:
+    """Raise EgretError where weights are computed from others."""
+    egru, readout = network.egru, network.readout
+    values = {
+        f"egru.{name}_l{k}": value
+        for k in range(egru.num_layers)
+        for name, value in egru.layer_parameters(k)._asdict().items()
+    }
+    for name, value in {**values, "readout.weight": readout.weight, "readout.bias": readout.bias}.items():
+        if value is not None and not isinstance(value, nn.Parameter):
+            raise EgretError(
+                f"{name} must be a parameter to be quantised, and is computed from others: make "
+                "it one with torch.nn.utils.prune.remove or parametrize.remove_parametrizations"
+            )
 
 
 def _array(integers: Tensor) -> np.ndarray:

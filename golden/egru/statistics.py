@@ -18,6 +18,7 @@ from egru.formats import STATE_FRAC
 from egru.functional import forward_sequence
 from egru.image import NetworkImage
 from egru.integer import IntegerNetwork
+from egru.kernels.border import check_inputs
 from egru.network import Network
 from egru.options import Options
 
@@ -209,6 +210,7 @@ def measure(
     for k in range(stack.num_layers):
         parameters = stack.layer_parameters(k)
         values = values.masked_fill(~inside, 0.0)
+        check_inputs((values, c0[k], y0[k], *parameters), f"_l{k}")
         saved, _ = forward_sequence(values, c0[k], y0[k], parameters, options)
         near = surrogate(saved.c_tilde, parameters.theta, options) != 0
         y_prev = torch.cat((y0[k].unsqueeze(0), saved.y[:-1])) != 0

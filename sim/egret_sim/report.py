@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from rich.text import Text
 
 from egret_sim.cosimulation import Outcome, Stalls
 from egret_sim.scoreboard import Mismatch
@@ -163,7 +164,7 @@ def table_of(reports: Sequence[Report], *, title: str | None = None) -> Table:
     for report in reports:
         table.add_column("random stalls" if report.stalls else "no stalls", justify="right")
 
-    def row(heading: str, values: Sequence[str]) -> None:
+    def row(heading: str, values: Sequence[str | Text]) -> None:
         table.add_row(heading, *values)
 
     def per_step(events: int, report: Report) -> str:
@@ -180,5 +181,5 @@ def table_of(reports: Sequence[Report], *, title: str | None = None) -> Table:
     row("busy MAC %, with readout", [f"{r.busy_percent:.1f}" for r in reports])
     row("effective / peak", [f"{r.effective_over_peak:.2f}" for r in reports])
     row("values compared", [f"{r.compared}" for r in reports])
-    row("mismatches", [f"[red]{r.mismatches}[/]" if r.mismatches else "0" for r in reports])
+    row("mismatches", [Text(f"{r.mismatches}", "red" if r.mismatches else "") for r in reports])
     return table

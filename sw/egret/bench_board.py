@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from egru.errors import EgretError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from egret.bench_fpga import FpgaBuild, FpgaResult
+    from egret.console import Console
 
 
 def run_board(build: FpgaBuild, samples: int, folder: Path, console: Console) -> FpgaResult:
@@ -51,7 +50,7 @@ def run_board(build: FpgaBuild, samples: int, folder: Path, console: Console) ->
         run(placer, arguments, title=f"{build.name}: place and route, seed {seed}")
         report = (folder / PLACED).read_text()
         placed = placed_of(report, seed)
-        console.print(f"{build.name}: seed {seed}: {placed.clock_mhz:.1f} MHz", highlight=False)
+        console.print(f"{build.name}: seed {seed}: {placed.clock_mhz:.1f} MHz")
         placements.append(placed)
         # Feed-throughs that placement adds differ from seed to seed by a few cells.
         for usage in parse_report(report)[0]:

@@ -20,8 +20,8 @@ from egru.errors import EgretError
 
 if TYPE_CHECKING:
     import numpy as np
-    from rich.console import Console
 
+    from egret.console import Console
     from egru.image import NetworkImage
 
 #: Names of the results, below the directory of documents.
@@ -259,7 +259,7 @@ def _run(build: FpgaBuild, samples: int, folder: Path, console: Console) -> Fpga
             console=console,
         )
         placed = placed_of((folder / "report.json").read_text(), seed)
-        console.print(f"{build.name}: seed {seed}: {placed.clock_mhz:.1f} MHz", highlight=False)
+        console.print(f"{build.name}: seed {seed}: {placed.clock_mhz:.1f} MHz")
         placements.append(placed)
     return FpgaResult(build, resources, cycles, macs, tuple(placements))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -194,29 +193,3 @@ def _recipe(values: object, tensors: int) -> Recipe:
 
 
 _LARGEST = 10**300  # floating point numbers end not far beyond
-
-
-def check_writable(path: Path) -> Path:
-    """Return ``path`` if a file can be written there, else raise EgretError: before training, not after."""
-    if path.is_dir():
-        raise EgretError(f"output {path} must be a file, and is a directory")
-    return _in_writable_directory(path)
-
-
-def check_directory(path: Path) -> Path:
-    """Return ``path`` if it is a writable directory, or can be made one, else raise EgretError."""
-    if not path.exists():
-        return _in_writable_directory(path)
-    if not path.is_dir():
-        raise EgretError(f"output directory {path} must not be a file")
-    if not os.access(path, os.W_OK):
-        raise EgretError(f"output directory {path} must be writable")
-    return path
-
-
-def _in_writable_directory(path: Path) -> Path:
-    if not path.parent.is_dir():
-        raise EgretError(f"output directory {path.parent} must exist")
-    if not os.access(path.parent, os.W_OK):
-        raise EgretError(f"output directory {path.parent} must be writable")
-    return path

@@ -14,8 +14,7 @@ from .files import as_json, read_report, write_pages
 from .picture import new_figure, svg
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from egret.console import Console
     from egret_hw.config import AcceleratorConfig
     from egru.image import NetworkImage
 

@@ -1,10 +1,8 @@
-"""Files that are the old ones or the new ones, never half of either."""
+"""Files of figures, and what kind of file one is."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,22 +19,9 @@ from egru.untrusted import (
     shown,
     strict_json,
 )
+from egru.writing import make_directory, write_pages, write_whole
 
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write ``data`` beside ``path`` and move it there, so that no half-written file is ever seen."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(data)
-                file.close()
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, path)
-            except BaseException:  # an interrupt, too
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise EgretError(f"output {path} must be writable: {error}") from error
+__all__ = ["as_json", "header_of", "make_directory", "write_pages", "write_report", "write_whole"]
 
 
 @contextmanager
@@ -82,22 +67,6 @@ def as_json(figures: Any, indent: int = 2) -> bytes:
     return (json.dumps(figures, indent=indent) + "\n").encode()
 
 
-def make_directory(directory: Path) -> None:
-    """Make a directory and those above it, unless it is there; raises EgretError if that cannot be."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EgretError(f"directory {directory} cannot be written: {error.strerror}") from None
-
-
 def write_report(path: Path, figures: Any) -> None:
     """Write figures as JSON; the directories above ``path`` are made."""
-    make_directory(path.parent)
     write_whole(path, as_json(figures))
-
-
-def write_pages(directory: Path, pages: Mapping[str, str | bytes]) -> None:
-    """Write files by name into a directory, which is made; texts in UTF-8, each complete or not at all."""
-    make_directory(directory)
-    for name, page in pages.items():
-        write_whole(directory / name, page.encode() if isinstance(page, str) else page)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from egret.build.tools import run_tool, shown_stage
+from egret.console import Console
 from egret_hw.accelerator import Accelerator
 from egret_hw.config import AcceleratorConfig
 from egret_hw.generate import TOP, describe

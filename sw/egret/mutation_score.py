@@ -11,9 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from egret.build.tools import shown_stage
+from egret.console import Console
 from egret.files import write_report
 from egret.mutation import Design, Mutant, chosen_counts, designs, mutate
 from egret.mutation_facts import Fact, checked, load_facts
@@ -206,7 +205,7 @@ def run(
 
         def told(name: str, caught: int, design: Design = design, share: int = len(mutated.mutants)) -> None:
             text = f"{design.name}: {caught} of {share} caught after run {name!r}"
-            console.print(text, highlight=False, soft_wrap=True)
+            console.print(text, soft_wrap=True)
 
         verdicts = campaign.judge([m.number for m in mutated.mutants], jobs=jobs, progress=told)
         left = [mutant for mutant in mutated.mutants if verdicts[mutant.number] is None]
@@ -224,9 +223,7 @@ def run(
 
     def told_width(verdict: WidthVerdict) -> None:
         text = verdict.text or "nothing"
-        console.print(
-            f"a bit narrower, {verdict.width}: {text}", highlight=False, soft_wrap=True, markup=False
-        )
+        console.print(f"a bit narrower, {verdict.width}: {text}", soft_wrap=True)
 
     with shown_stage("widths that are a bit too narrow", console):
         narrow = judge_all(seed, jobs=jobs, progress=told_width)

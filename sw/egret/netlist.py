@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from egret.build.boards import BOARDS
 from egret.build.flow import SYNTH_OPTIONS
 from egret.build.tools import run_tool, shown_stage
+from egret.console import Console
 from egret_hw.accelerator import Accelerator
 from egret_hw.blocks.cells import GOWIN, NETLIST_FAMILIES, cell_models
 from egret_hw.blocks.family import ECP5, GENERIC, ICE40, Family

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from egret.numerals import whole
 from egru.errors import EgretError
 from egru.options import check_kernel
 from egru.untrusted import brief
@@ -252,7 +253,7 @@ def check_seed(seed: int) -> int:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Read seeds with commas between them, at least one, none twice."""
     try:
-        seeds = tuple(check_seed(int(part)) for part in text.split(","))
+        seeds = tuple(check_seed(whole(part)) for part in text.split(","))
     except ValueError:
         raise EgretError(
             f"seeds must be integers of at least 0 with commas between them, not {brief(text)}"

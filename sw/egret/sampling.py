@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from egru.image import NetworkImage
 
 
+def check_seed(seed: int) -> int:
+    """Return a seed of a draw, of stalls or of a placement: all tools take 31 bits; EgretError for others."""
+    if not 0 <= seed < 1 << 31:
+        raise EgretError(f"seed must be in 0..{(1 << 31) - 1}, not {seed}")
+    return seed
+
+
 def network_and_task(path: Path | None, task: str | None) -> tuple[NetworkImage, str]:
     """Load an image and name the task whose data it takes.
 
@@ -79,8 +86,7 @@ def draw(network: NetworkImage, task: str, samples: int, seed: int) -> tuple[lis
 
     if samples < 1:
         raise EgretError(f"samples must be 1 or more, not {samples}")
-    if not 0 <= seed < 1 << 31:
-        raise EgretError(f"seed must be in 0..{(1 << 31) - 1}, not {seed}")
+    check_seed(seed)
     test = test_part(network, task)
     if samples > len(test):
         raise EgretError(f"samples must be at most {len(test)}, the test part of {task}, not {samples}")

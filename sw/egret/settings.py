@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from egret.numerals import whole
 from egru.errors import EgretError
 
 from .recipes import Recipe
@@ -17,7 +18,7 @@ def _boolean(text: str) -> bool:
 
 
 def _integers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(",")) if text else ()
+    return tuple(whole(part) for part in text.split(",")) if text else ()
 
 
 #: By a field's type: how its text is read, and what to call it in a message.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +15,7 @@ from egret_hw.config import AcceleratorConfig
 from egret_hw.stream import Kind
 from egru.errors import EgretError
 from egru.image import NetworkImage
+from egru.writing import write_whole
 
 #: What is watched of the first layer's tile, from top to bottom.
 ROWS = (
@@ -124,5 +126,8 @@ def draw(trace: Trace, path: Path, *, title: str) -> None:
     axes.set_xlabel("cycle (a colour for each step; dotted: TICK sent)")
     axes.set_title(title, fontsize=10)
     axes.set_xlim(0, len(trace.activity[ROWS[0]]))
+    picture = io.BytesIO()
     # Without the date the same simulation gives the same file.
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    svg = path.suffix == ".svg"
+    figure.savefig(picture, format=path.suffix[1:], metadata={"Date": None} if svg else None)
+    write_whole(path, picture.getvalue())

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
+from egret.numerals import whole
 from egru.errors import EgretError
 from egru.image import NetworkImage, save_image
 from egru.widths import Widths
@@ -70,7 +71,7 @@ def parse_setting(text: str) -> Widths:
     """
     parts = text.split("/")
     try:
-        numbers = [tuple(int(n) for n in part.split(",")) for part in parts]
+        numbers = [tuple(whole(n) for n in part.split(",")) for part in parts]
     except ValueError:
         numbers = []
     if not 1 <= len(numbers) <= 4 or (len(numbers) == 4 and len(numbers[3]) != 1):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from egret.files import as_json, write_pages, write_report, write_whole
+from egret.files import as_json, write_pages, write_report
 from egret.picture import new_figure, svg
 from egru.errors import EgretError
 
@@ -21,30 +21,12 @@ def test_a_report_is_json_below_directories_that_are_made(tmp_path):
     assert json.loads((tmp_path / "new" / "report.json").read_text()) == [{"steps": 3}]
 
 
-def test_an_interrupt_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    path = tmp_path / "page.md"
-    path.write_text("old")
-
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("egret.files.os.replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(path, b"new")
-    assert [p.name for p in tmp_path.iterdir()] == ["page.md"]
-    assert path.read_text() == "old"
-
-
 def test_a_file_where_a_directory_should_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    for write in (
-        lambda: write_pages(tmp_path / "file", {"page.md": ""}),
-        lambda: write_report(tmp_path / "file" / "report.json", {}),
-    ):
-        with pytest.raises(EgretError, match=r"directory .*file cannot be written"):
-            write()
-    with pytest.raises(EgretError, match=r"output .*page\.md must be writable"):
-        write_whole(tmp_path / "none" / "page.md", b"")
+    with pytest.raises(EgretError, match=r"directory .*file cannot be written"):
+        write_pages(tmp_path / "file", {"page.md": ""})
+    with pytest.raises(EgretError, match=r"output .*report\.json cannot be written: Not a directory"):
+        write_report(tmp_path / "file" / "report.json", {})
 
 
 def test_the_same_figure_gives_the_same_bytes():

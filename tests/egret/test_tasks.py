@@ -71,7 +71,7 @@ def forbid_network(monkeypatch) -> None:
     def refuse(*_args, **_kwargs):
         raise RuntimeError("a cached archive needs no other program")
 
-    monkeypatch.setattr(archive.subprocess, "run", refuse)
+    monkeypatch.setattr(archive.processes, "run", refuse)
 
 
 # Fetching

@@ -164,7 +164,10 @@ def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsy
         (["train", "digits", "--seed", "-1"], "seed must be at least 0"),
         (["train", "digits", "--model", "lstm"], "model must be one of egru, gru, not 'lstm'"),
         (["train", "digits", "--set", "unit=3"], "a recipe has no setting 'unit': did you mean units?"),
-        (["train", "digits", "-o", "none/x"], "output directory none must exist"),
+        (
+            ["train", "digits", "-o", "other.egret/x"],
+            "output other.egret/x cannot be written: Not a directory",
+        ),
         (["train", "digits", "-o", "."], "output . must be a file"),
         (["quantize", "none.safetensors"], "checkpoint none.safetensors must be an existing file"),
         (["quantize", "none.safetensors", "--bits", "9"], "bits must be an integer 2..8, not 9"),
@@ -192,7 +195,7 @@ def test_seeds_prints_a_table_and_writes_what_it_made(as_digits, tmp_path, capsy
         ),
         (["seeds", "digits", "--seeds", "0,0"], "seeds must differ"),
         (["seeds", "digits", "-o", "other.egret"], "output directory other.egret must not be a file"),
-        (["seeds", "digits", "-o", "none/deep"], "output directory none must exist"),
+        (["seeds", "digits", "-o", "other.egret/x"], "output directory other.egret/x cannot be written"),
         (["seeds", "digits", "--bits", "12"], "bits must be an integer 2..8, not 12"),
     ],
 )

@@ -126,7 +126,10 @@ def test_the_command_writes_the_page_and_the_figures(
             ["widths", "small.safetensors", "--epochs", "-1"],
             "qat_epochs must be an integer of at least 0, not -1",
         ),
-        (["widths", "small.safetensors", "-o", "none/deep"], "output directory none must exist"),
+        (
+            ["widths", "small.safetensors", "-o", "small.safetensors/x"],
+            "output directory small.safetensors/x cannot be",
+        ),
     ],
 )
 def test_a_bad_request_gets_one_line(trained, tmp_path, capsys, monkeypatch, arguments, message):

@@ -124,6 +124,7 @@ class Forward {
   int lanes(int p) const { return int(units - int64_t(p) * P < P ? units - int64_t(p) * P : P); }
   T* packed(int p) const { return static_cast<T*>(layer.packed) + p * units * 3 * P; }
   T* packed_inputs(int p) const { return static_cast<T*>(layer.packed_inputs) + p * inputs * 3 * P; }
+  T* wrong(int p) const { return static_cast<T*>(layer.packed_inputs) + space.panels * inputs * 3 * P + int64_t(p) * P; }
   const T* y_before(int64_t t) const { return t ? y + (t - 1) * batch * units : y0; }
 
   void prepare() {
@@ -132,8 +133,9 @@ class Forward {
     clear_lists(1);
     for (int p = first; p < last; p++) {
       if (!layer.ordered) {
-        pack_rows(static_cast<const T*>(layer.weight_hh), units, units, p, packed(p));
-        pack_rows(static_cast<const T*>(layer.weight_ih), units, inputs, p, packed_inputs(p));
+        for (int u = 0; u < P; u++) wrong(p)[u] = T(0);
+        pack_rows(static_cast<const T*>(layer.weight_hh), units, units, p, packed(p), wrong(p));
+        pack_rows(static_cast<const T*>(layer.weight_ih), units, inputs, p, packed_inputs(p), wrong(p));
       }
       for (int u = 0; u < P; u++) {
         const int64_t unit = int64_t(p) * P + u;
@@ -144,6 +146,9 @@ class Forward {
         bias[2 * P] = real ? bias_ih[2 * units + unit] : T(0);
         bias[3 * P] = real ? bias_hh[2 * units + unit] : T(0);
         space.theta[unit] = real ? theta[unit] : std::numeric_limits<T>::infinity();
+        // Whatever comes in, the potential of a unit is NaN that has such a parameter.
+        const T r = bias[P], given = space.theta[unit], weight = wrong(p)[u];
+        if (real && (r != r || given != given || weight != weight)) bias[2 * P] = std::numeric_limits<T>::quiet_NaN();
       }
       for (int64_t b = 0; b < batch; b++) {
         T* c = space.c + (p * batch + b) * P;
@@ -476,12 +481,13 @@ class Forward {
     const V<T> theta = load<T>(space.theta + unit);
     V<T> potential = z * load<T>(state) + (T(1) - z) * g;
     if (!layer.threshold_reset && count > 0) potential -= load_some<T>(y_before(t) + b * units + unit, count);
-    const Mask<T> over = potential > theta;
+    // A potential that is NaN is sent, so that it reaches all units and the readout, though no unit fired.
+    const Mask<T> over = potential > theta, sent = over | (potential != potential);
     store<T>(state, layer.threshold_reset ? select<T>(over, potential - theta, potential) : potential);
     const int64_t at = (t * batch + b) * units + unit;
-    store_some<T>(y + at, select<T>(over, potential, V<T>{}), count);
+    store_some<T>(y + at, select<T>(sent, potential, V<T>{}), count);
     if (layer.o) store_some<T>(static_cast<T*>(layer.o) + at, select<T>(over, splat<T>(1), V<T>{}), count);
-    fired |= lane_bits<T>(over) << (v * W);
+    fired |= lane_bits<T>(sent) << (v * W);
     return potential;
   }
 
@@ -490,6 +496,7 @@ class Forward {
     int32_t *count = space.count[parity] + k * space.line + b, *index = space.index[parity] + list_at(k, b);
     T* value = space.value[parity] + list_at(k, b);
     const int here = lanes(p);
+    sent &= uint32_t((uint64_t(1) << here) - 1);  // NaN reaches the places behind the last unit, too
     int n = *count;
 #pragma GCC unroll 2
     for (int v = 0; v < 2; v++) {

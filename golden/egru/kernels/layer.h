@@ -1,6 +1,7 @@
 // What the caller hands over: sizes, options and memory of one layer. `Layer` in kernels/library.py mirrors it.
 #pragma once
 #include <cstdint>
+#include <limits>
 #include "simd.h"
 
 namespace egru {
@@ -18,7 +19,8 @@ struct Layer {
   // Rows, one after another. Masks and lists are made inside.
   const void *x, *c0, *y0, *weight_ih, *weight_hh, *bias_ih, *bias_hh, *theta;
   const int64_t* lengths;  // or null
-  // Weights in the kernels' order, recurrent and of inputs; kept may be null: nothing is kept for a backward pass.
+  // Weights in the kernels' order, recurrent and of inputs, behind these a number per unit that is NaN if one of its
+  // weights is; egru_size says how many. kept may be null: nothing is kept for a backward pass.
   void *workspace, *packed, *packed_inputs, *kept;
   void *y, *o, *c_last, *y_last;    // o may be null
   // Backward; the gradients on outputs may be null, their strides are of step and sequence.
@@ -114,10 +116,12 @@ inline void for_squares(int64_t units, int p, int64_t from, int64_t to, Square&&
   }
 }
 
-// Weights (3H x sources) of one panel as sources x 3 x panel: the row of a source lies together.
+// Weights (3H x sources) of one panel as sources x 3 x panel: the row of a source lies together. Units that have a weight
+// which is no number are noted in `wrong`, a panel of numbers: events skip weights, and would skip that one.
 template <class T>
-void pack_rows(const T* weight, int64_t units, int64_t sources, int p, T* packed) {
+void pack_rows(const T* weight, int64_t units, int64_t sources, int p, T* packed, T* wrong) {
   constexpr int P = panel<T>, W = width<T>;
+  Mask<T> unordered[2] = {};
   for_squares<T>(
       units, p, 0, sources,
       [&](int gate, int v, int64_t unit, int64_t k) {
@@ -130,11 +134,18 @@ void pack_rows(const T* weight, int64_t units, int64_t sources, int p, T* packed
         }
         transpose<T>(rows);
 #pragma GCC unroll 16
-        for (int i = 0; i < W; i++) store<T>(packed + ((k + i) * 3 + gate) * P + v * W, rows[i]);
+        for (int i = 0; i < W; i++) {
+          store<T>(packed + ((k + i) * 3 + gate) * P + v * W, rows[i]);
+          unordered[v] |= rows[i] != rows[i];
+        }
       },
       [&](int gate, int u, int64_t unit, int64_t k) {
-        packed[(k * 3 + gate) * P + u] = unit < units ? weight[(gate * units + unit) * sources + k] : T(0);
+        const T value = unit < units ? weight[(gate * units + unit) * sources + k] : T(0);
+        packed[(k * 3 + gate) * P + u] = value;
+        if (value != value) wrong[u] = value;
       });
+  for (int v = 0; v < 2; v++)
+    store<T>(wrong + v * W, select<T>(unordered[v], splat(std::numeric_limits<T>::quiet_NaN()), load<T>(wrong + v * W)));
 }
 
 // The inverse: a packed gradient's panel, sources from..to, into its rows of 3H x sources.

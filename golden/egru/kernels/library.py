@@ -7,14 +7,16 @@ import hashlib
 import os
 import platform
 import shutil
-import subprocess
 import tempfile
+import threading
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import platformdirs
 from rich.console import Console
 
+from egru import processes
 from egru.errors import EgretError
 
 SOURCES = ("egru.cpp", "forward.h", "backward.h", "layer.h", "simd.h", "team.h", "tile.h")
@@ -49,29 +51,43 @@ class Layer(ctypes.Structure):
     )
 
 
+_FUNCTIONS: dict[str, tuple] = {  # result and arguments
+    "egru_layer_size": (ctypes.c_int64,),
+    "egru_panel": (ctypes.c_int64, ctypes.c_int64),
+    "egru_workspace": (ctypes.c_int64, ctypes.POINTER(Layer), ctypes.c_int64, ctypes.c_int64),
+    "egru_size": (ctypes.c_int64, ctypes.POINTER(Layer), ctypes.c_int64, ctypes.c_int64),
+    "egru_forward": (None, ctypes.POINTER(Layer), ctypes.c_int64),
+    "egru_backward": (None, ctypes.POINTER(Layer), ctypes.c_int64),
+}
+_lock = threading.Lock()
+
+
 @cache
 def library() -> ctypes.CDLL:
     """Return the compiled kernels, building them if this machine has not done so yet.
 
     Raises EgretError, with what to do, if there is no compiler or it fails.
     """
-    path = _cache() / f"kernels-{_fingerprint()}.so"
-    if not path.is_file():
-        with Console(stderr=True).status("compiling the event-driven kernels, once for this machine"):
-            _build(path)
+    with _lock:  # one thread builds, others wait for it and find what it built
+        path = _whole()
+        if path is None or not _loads(path):  # that of another PyTorch may have another OpenMP runtime
+            with Console(stderr=True).status("compiling the event-driven kernels, once for this machine"):
+                path = _build()
     try:
         loaded = ctypes.CDLL(str(path))
-    except OSError as error:
+        functions = [getattr(loaded, name) for name in _FUNCTIONS]
+    except (OSError, AttributeError):
         raise EgretError(
-            f"event-driven kernels {path} must be loadable: {error}; remove the file to have it built again"
+            f"event-driven kernels {path} must be loadable: remove the file to have it built again, "
+            "or choose kernel='dense'"
         ) from None
-    for name in ("egru_panel", "egru_workspace"):
-        getattr(loaded, name).restype = ctypes.c_int64
-    loaded.egru_panel.argtypes = (ctypes.c_int64,)
-    loaded.egru_workspace.argtypes = (ctypes.POINTER(Layer), ctypes.c_int64, ctypes.c_int64)
-    for name in ("egru_forward", "egru_backward"):
-        getattr(loaded, name).restype = None
-        getattr(loaded, name).argtypes = (ctypes.POINTER(Layer), ctypes.c_int64)
+    for function, (result, *arguments) in zip(functions, _FUNCTIONS.values(), strict=True):
+        function.restype, function.argtypes = result, arguments
+    if loaded.egru_layer_size() != ctypes.sizeof(Layer):
+        raise EgretError(
+            f"event-driven kernels {path} must read {ctypes.sizeof(Layer)} bytes of a layer, not "
+            f"{loaded.egru_layer_size()}: layer.h and library.py differ; install Egret anew"
+        )
     return loaded
 
 
@@ -93,7 +109,7 @@ def _cache() -> Path:
 
 def _fingerprint() -> str:
     """Tell apart sources, flags, and machines that share a cache but not an instruction set."""
-    digest = hashlib.sha256(repr((FLAGS, platform.machine(), _instructions())).encode())
+    digest = hashlib.sha256(repr((FLAGS, _more_flags(), platform.machine(), _instructions())).encode())
     for name in SOURCES:
         digest.update((Path(__file__).parent / name).read_bytes())
     return digest.hexdigest()[:16]
@@ -107,26 +123,66 @@ def _instructions() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
-def _build(path: Path) -> None:
-    """Compile to `path`, which appears whole or not at all."""
-    program = compiler()
+def _whole() -> Path | None:
+    """Return the library in the cache, if there is one whose bytes have the hash that its name ends with.
+
+    A part of a library, as a full disk or a lost machine leaves it, would end the process when it is used.
+    """
+    return next(filter(_is_whole, _candidates()), None)
+
+
+def _build() -> Path:
+    """Compile into the cache, where the library appears whole or not at all; return its path."""
+    program, folder = compiler(), _cache()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as folder:
-            unit, shared = Path(folder) / "egru.o", Path(folder) / "egru.so"
-            _run([program, *FLAGS, "-c", str(Path(__file__).parent / "egru.cpp"), "-o", str(unit)])
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as building:
+            unit, shared = Path(building) / "egru.o", Path(building) / "egru.so"
+            flags = [*FLAGS, *_more_flags()]
+            _run([program, *flags, "-c", str(Path(__file__).parent / "egru.cpp"), "-o", str(unit)])
             # PyTorch has loaded an OpenMP runtime. Without one of its own the library uses that: two would
             # keep two teams of threads, which get in each other's way.
             for runtime in ((), ("-fopenmp",)):
-                _run([program, "-shared", str(unit), *runtime, "-o", str(shared)])
+                _run([program, "-shared", str(unit), *_more_flags(), *runtime, "-o", str(shared)])
                 if _loads(shared):
                     break
+            else:
+                raise EgretError(
+                    f"{program} must make a library that can be loaded, and did not: set CXX to another "
+                    "compiler or choose kernel='dense'"
+                )
+            path = folder / f"kernels-{_fingerprint()}-{_hash(shared.read_bytes())}.so"
             os.replace(shared, path)
     except OSError as error:
         raise EgretError(
-            f"event-driven kernels must be built in {path.parent}: {error}; "
-            "choose kernel='dense' to do without"
+            f"event-driven kernels must be built in {folder}: {error.strerror or 'it cannot be written'}; "
+            "make room or set XDG_CACHE_HOME to a folder that can be written, or choose kernel='dense'"
         ) from None
+    for other in _candidates():
+        if not _is_whole(other):
+            with suppress(OSError):
+                other.unlink()
+    return path
+
+
+def _candidates() -> list[Path]:
+    return sorted(_cache().glob(f"kernels-{_fingerprint()}-*.so"))
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stem.endswith(f"-{_hash(path.read_bytes())}")
+    except OSError:
+        return False
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _more_flags() -> list[str]:
+    """Flags from the environment, for sanitizers: see `make sanitize`."""
+    return os.environ.get("EGRET_KERNEL_FLAGS", "").split()
 
 
 def _loads(path: Path) -> bool:
@@ -138,7 +194,7 @@ def _loads(path: Path) -> bool:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = processes.run(command, capture_output=True, text=True)
     if done.returncode:
         first = next(
             (line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-200:]

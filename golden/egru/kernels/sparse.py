@@ -7,14 +7,17 @@ by rounding. What is kept for the backward pass is stated in `_Layer`.
 from __future__ import annotations
 
 import ctypes
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from egru.ambient import written_backward
-from egru.backward import length_mask
+from egru.backward import Saved, backward_through_time, length_mask
 from egru.errors import EgretError
 from egru.kernels import pool
+from egru.kernels.border import INPUTS, check_inputs, check_lengths, packed_size, plain, point
+from egru.kernels.choice import is_sparse
 from egru.kernels.library import Layer, library
 from egru.options import Options
 
@@ -23,30 +26,53 @@ NEVER, ALWAYS, ADAPTIVE = 0, 1, 2  #: when silent units are skipped; see layer.h
 THREAD_WORK = 1 << 17  #: multiplications of a step from which a second thread is worth its waiting
 
 
+class Packed(NamedTuple):
+    """Weights of a layer as the kernels read them, and what they were made of."""
+
+    recurrent: Tensor
+    inputs: Tensor
+    made_of: tuple[Tensor, Tensor]  #: kept, so that their addresses are not those of others later
+    versions: tuple[int, int]  #: as PyTorch counts changes, before they were read
+
+
 class Ordered:
-    """Weights of a layer as the kernels read them: put in order by a first call, used by all others."""
+    """Packed weights of a layer, made by the first call and used by all others, of any thread.
+
+    A packed form is never changed once it is here, and calls hold the one that they use: threads that come
+    while there is none make one each, with the same bits, and the last stays.
+    """
 
     def __init__(self) -> None:
-        self.recurrent: Tensor | None = None
-        self.inputs: Tensor | None = None
-        self._made_of: tuple[tuple[int, int], ...] | None = None
+        self._packed: Packed | None = None
 
-    def is_ready(self, *weights: Tensor) -> bool:
-        """Tell whether they have been made; EgretError if of other weights, as far as PyTorch knows."""
-        if self._made_of is not None and self._made_of != _identity(weights):
+    def of(self, weights: tuple[Tensor, Tensor]) -> Packed | None:
+        """Return the packed form; EgretError if it is of other weights, as far as PyTorch knows."""
+        packed = self._packed
+        if packed is None:
+            return None
+        unchanged = packed.versions == _versions(packed.made_of)
+        # Weights that are computed anew for each call, as torch.nn.utils.prune does, have other addresses.
+        if not unchanged or not all(map(_same, weights, packed.made_of)):
             raise EgretError(
                 "weights must stay as they are while they are frozen, and have changed: "
                 "change them outside of the with block of frozen()"
             )
-        return self._made_of is not None
+        return packed
 
-    def made_of(self, *weights: Tensor) -> None:
-        """Note which weights they were made of."""
-        self._made_of = _identity(weights)
+    def keep(self, packed: Packed) -> None:
+        """Let others use it."""
+        self._packed = packed
 
 
-def _identity(weights: tuple[Tensor, ...]) -> tuple[tuple[int, int], ...]:
-    return tuple((w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights)
+def _versions(weights: tuple[Tensor, Tensor]) -> tuple[int, int]:
+    ih, hh = (0 if w.is_inference() else w._version for w in weights)
+    return ih, hh
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.data_ptr() == other.data_ptr() and one.stride() == other.stride() and one.shape == other.shape:
+        return one.dtype is other.dtype
+    return one.dtype is other.dtype and torch.equal(one, other)
 
 
 def sparse_layer(
@@ -60,10 +86,22 @@ def sparse_layer(
     With `ordered`, the same at every call, the weights are put in order by the first call alone.
     """
     inputs = (x, c0, y0, *parameters)
+    check_inputs(inputs)
+    lengths = check_lengths(lengths, x)
+    is_sparse("sparse", x, c0.shape[1])
+    return checked_layer(inputs, options, lengths=lengths, spikes=spikes, skip=skip, ordered=ordered)
+
+
+def checked_layer(
+    inputs: tuple[Tensor, ...], options: Options,
+    *, lengths: Tensor | None, spikes: bool, skip: int = ADAPTIVE, ordered: Ordered | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Like `sparse_layer`, of values that `check_inputs` and `check_lengths` have let pass."""
+    ordered = ordered or Ordered()
     if torch.is_grad_enabled() and any(value.requires_grad for value in inputs):
-        return _Layer.apply(*inputs, lengths, options, spikes, skip, ordered or Ordered())
+        return _Layer.apply(*inputs, lengths, options, spikes, skip, ordered)
     with torch.no_grad():  # and without autograd's way round, which takes longer than a short sequence
-        return _forward(inputs, lengths, options, spikes, skip, ordered or Ordered(), keep=False)[0]
+        return _forward(inputs, lengths, options, spikes, skip, ordered, keep=False)[0]
 
 
 def _forward(
@@ -71,40 +109,37 @@ def _forward(
     ordered: Ordered, *, keep: bool,
 ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], tuple[Tensor | None, ...], int]:  # fmt: skip
     """Return the results, what the backward pass needs besides, and whether x is taken event by event."""
-    x, c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta = inputs
-    ready, weights = ordered.is_ready(weight_ih, weight_hh), (weight_ih, weight_hh)
+    inputs = tuple(plain(value) for value in inputs)
+    x, weights = inputs[0], (inputs[3], inputs[4])
+    versions, packed = _versions(weights), ordered.of(weights)
     if lengths is not None:
         # Padding may be anything, NaN included; it must not reach a gradient as 0 * NaN.
         x = x.masked_fill(~length_mask(lengths, x.shape[0]).unsqueeze(2), 0.0)
-    x = x.contiguous()
-    c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta = (
-        value.contiguous() for value in (c0, y0, weight_ih, weight_hh, bias_ih, bias_hh, theta)
-    )
-    (steps, batch, _), units, dtype = x.shape, theta.shape[0], x.dtype
-    size = dtype.itemsize
-    width = library().egru_panel(size)
-    panels = -(-units // width)
+    given = dict(zip(INPUTS, (x, *inputs[1:]), strict=True))
+    given = {name: value.contiguous() for name, value in given.items()}
+    x = given["x"]
+    (steps, batch, _), units, dtype = x.shape, given["theta"].shape[0], x.dtype
     layer = _layer(x, units, options, skip)
     layer.sparse_input = int(torch.count_nonzero(x)) < INPUT_DENSITY * x.numel()
-    fields = 5 if options.reset == "after" else 4
-    layer.ordered = ready
-    if not ready:
-        ordered.recurrent = pool.empty(panels * units * 3 * width, dtype=dtype)
-        ordered.inputs = pool.empty(panels * x.shape[2] * 3 * width, dtype=dtype)
-    packed = ordered.recurrent
-    kept = pool.empty(steps * batch * panels * fields * width, dtype=dtype) if keep else None
+    layer.ordered = packed is not None
+    if packed is None:
+        with torch.inference_mode(False):  # calls with gradients may use it, too
+            recurrent, packed_inputs = (
+                pool.empty(packed_size(layer, dtype, name), dtype=dtype)
+                for name in ("packed", "packed_inputs")
+            )
+        packed = Packed(recurrent, packed_inputs, weights, versions)
+    kept = pool.empty(packed_size(layer, dtype, "kept"), dtype=dtype) if keep else None
     y = pool.empty(steps, batch, units, dtype=dtype)
     o = pool.empty(steps, batch, units, dtype=dtype) if spikes else x.new_empty(0)
-    c_last, y_last = x.new_empty(batch, units), x.new_empty(batch, units)
-    _point(
-        layer, x=x, c0=c0, y0=y0, weight_ih=weight_ih, weight_hh=weight_hh, bias_ih=bias_ih,
-        bias_hh=bias_hh, theta=theta, lengths=lengths, packed=packed,
-        packed_inputs=ordered.inputs, kept=kept, y=y, o=o if spikes else None,
-        c_last=c_last, y_last=y_last,
-    )  # fmt: skip
-    _call("egru_forward", layer, size, backward=False)
-    ordered.made_of(*weights)
-    needed = (x, c0, y0, weight_ih, weight_hh, theta, lengths, packed, kept)
+    c_last, y_last = (pool.empty(batch, units, dtype=dtype) for _ in range(2))
+    point(layer, dtype, given | {
+        "lengths": lengths, "packed": packed.recurrent, "packed_inputs": packed.inputs, "kept": kept,
+        "y": y, "o": o if spikes else None, "c_last": c_last, "y_last": y_last,
+    })  # fmt: skip
+    _call("egru_forward", layer, dtype.itemsize, backward=False)
+    ordered.keep(packed)
+    needed = (*given.values(), lengths, packed.recurrent, kept)
     return (y, o, c_last, y_last), needed, layer.sparse_input
 
 
@@ -114,6 +149,8 @@ class _Layer(torch.autograd.Function):
     Kept for backward, besides references to x and the parameters: z, r, g, c~ and, for reset="after", the
     candidate's recurrent part, of each unit and step; and the recurrent weights as the kernels order them.
     Events take no memory: that a unit fired, what it sent, and its state are recomputed from c~ and theta.
+    The kernels skip what a product with zero leaves out, and so would lose a NaN that dense operations keep:
+    where there is any, it has reached the gradient on c0, and all gradients are formed densely.
     """
 
     @staticmethod
@@ -128,29 +165,62 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     @written_backward
     def backward(ctx, grad_y, grad_o, grad_c_last, grad_y_last):
-        x, c0, y0, weight_ih, weight_hh, theta, lengths, packed, kept = ctx.saved_tensors
+        *inputs, lengths, packed, kept = ctx.saved_tensors
+        x, c0, y0, weight_ih, weight_hh, _, _, theta = inputs
         layer = _layer(x, theta.shape[0], ctx.options, ctx.skip)
         layer.sparse_input = ctx.sparse_input
         grad_x = pool.empty(*x.shape, dtype=x.dtype) if ctx.needs_input_grad[0] else None
-        grad_y0 = torch.empty_like(y0) if ctx.needs_input_grad[2] else None
-        grad_c0, grad_theta = torch.empty_like(c0), torch.empty_like(theta)
-        grad_ih, grad_hh = (pool.empty(*w.shape, dtype=w.dtype) for w in (weight_ih, weight_hh))
-        grad_bias_ih, grad_bias_hh = theta.new_empty(2, 3 * theta.shape[0]).unbind()
+        grad_y0 = pool.empty(*y0.shape, dtype=x.dtype) if ctx.needs_input_grad[2] else None
+        grad_c0, grad_ih, grad_hh, grad_bias_ih, grad_bias_hh, grad_theta = (
+            pool.empty(*value.shape, dtype=x.dtype) for value in (c0, *inputs[3:])
+        )
+        given = (grad_y, grad_o, grad_c_last, grad_y_last)
         grad_y, layer.grad_y_step, layer.grad_y_sequence = _rows(grad_y)
         grad_o, layer.grad_o_step, layer.grad_o_sequence = _rows(grad_o)
-        grad_c_last, grad_y_last = (g if g is None else g.contiguous() for g in (grad_c_last, grad_y_last))
-        _point(
-            layer, x=x, c0=c0, y0=y0, weight_ih=weight_ih, weight_hh=weight_hh, theta=theta,
-            lengths=lengths, packed=packed, kept=kept, grad_y=grad_y, grad_o=grad_o, grad_c_last=grad_c_last,
-            grad_y_last=grad_y_last, grad_x=grad_x, grad_weight_ih=grad_ih, grad_weight_hh=grad_hh,
-            grad_bias_ih=grad_bias_ih, grad_bias_hh=grad_bias_hh, grad_theta=grad_theta, grad_c0=grad_c0,
-            grad_y0=grad_y0,
-        )  # fmt: skip
+        grad_c_last, grad_y_last = (
+            g if g is None else plain(g).contiguous() for g in (grad_c_last, grad_y_last)
+        )
+        point(layer, x.dtype, {
+            "x": x, "c0": c0, "y0": y0, "weight_ih": weight_ih, "weight_hh": weight_hh, "theta": theta,
+            "lengths": lengths, "packed": packed, "kept": kept, "grad_y": grad_y, "grad_o": grad_o,
+            "grad_c_last": grad_c_last, "grad_y_last": grad_y_last, "grad_x": grad_x,
+            "grad_weight_ih": grad_ih, "grad_weight_hh": grad_hh, "grad_bias_ih": grad_bias_ih,
+            "grad_bias_hh": grad_bias_hh, "grad_theta": grad_theta, "grad_c0": grad_c0, "grad_y0": grad_y0,
+        })  # fmt: skip
         _call("egru_backward", layer, x.dtype.itemsize, backward=True)
+        if bool(grad_c0.isnan().any()):
+            gradients = backward_through_time(
+                _saved(layer, inputs, kept, lengths), *given, weight_ih, weight_hh, theta, ctx.options,
+                lengths=lengths, need_x=ctx.needs_input_grad[0],
+            )._asdict()  # fmt: skip
+            return *(gradients[name] for name in INPUTS), None, None, None, None, None
         return (
             grad_x, grad_c0, grad_y0, grad_ih, grad_hh, grad_bias_ih, grad_bias_hh, grad_theta,
             None, None, None, None, None,
         )  # fmt: skip
+
+
+def _saved(layer: Layer, inputs: list[Tensor], kept: Tensor, lengths: Tensor | None) -> Saved:
+    """What the kernels kept (`Kept` in layer.h), as the dense backward pass reads it."""
+    x, c0, y0, *_, theta = inputs
+    steps, batch, units, fields = layer.steps, layer.batch, layer.units, 4 if layer.after else 3
+    blocks = kept.view(steps * batch * (fields + 1), -1)
+    values, potentials = blocks[: steps * batch * fields], blocks[steps * batch * fields :]
+    width = library().egru_panel(x.dtype.itemsize)
+
+    def field(part: Tensor, number: int) -> Tensor:
+        rows = part.reshape(steps, -1, batch, part.shape[0] // (steps * batch), width)[:, :, :, number]
+        rows = rows.transpose(1, 2).reshape(steps, batch, -1)[:, :, :units]
+        outside = None if lengths is None else ~length_mask(lengths, steps).unsqueeze(2)
+        return (rows if outside is None else rows.masked_fill(outside, 0.0)).contiguous()
+
+    z, r, g = (field(values, k) for k in range(3))
+    c_tilde = field(potentials, 0)
+    o = (c_tilde > theta).to(x.dtype)
+    y = o * c_tilde
+    c = c_tilde - o * theta if layer.threshold_reset else c_tilde
+    gated = field(values, 3) if layer.after else r * torch.cat((y0.unsqueeze(0), y[:-1]))
+    return Saved(x, z, r, g, gated, torch.cat((c0.unsqueeze(0), c[:-1])), c_tilde, o, y, y0)
 
 
 def _layer(x: Tensor, units: int, options: Options, skip: int) -> Layer:
@@ -162,11 +232,6 @@ def _layer(x: Tensor, units: int, options: Options, skip: int) -> Layer:
         after=options.reset == "after", threshold_reset=options.state_reset == "threshold",
         skip=skip, gamma=options.gamma, eps=options.eps,
     )  # fmt: skip
-
-
-def _point(layer: Layer, **tensors: Tensor | None) -> None:
-    for name, tensor in tensors.items():
-        setattr(layer, name, None if tensor is None else tensor.data_ptr())
 
 
 def _call(name: str, layer: Layer, size: int, *, backward: bool) -> None:
@@ -185,6 +250,7 @@ def _rows(gradient: Tensor | None) -> tuple[Tensor | None, int, int]:
     """
     if gradient is None:
         return None, 0, 0
+    gradient = plain(gradient)
     step, sequence, unit = gradient.stride()
     if unit != 1:
         if step == sequence == 0:

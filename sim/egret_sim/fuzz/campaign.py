@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+
+from egru import processes
 
 from .check import Bench
 from .comparison import Verdict
@@ -108,7 +111,7 @@ def _results(which: range, seed: int, steps: int, jobs: int, coverage: Counting)
         for number in which:
             yield run_number(seed, number, steps, coverage)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=processes.end_worker_on_signals) as pool:
         running: set[Future[Result]] = set()
         try:
             while True:
@@ -119,5 +122,9 @@ def _results(which: range, seed: int, steps: int, jobs: int, coverage: Counting)
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
+        except BaseException:  # an interrupt, or nobody wants more results
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

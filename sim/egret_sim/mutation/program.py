@@ -7,7 +7,6 @@ design is compiled once for hundreds of faults.
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from egret_sim.cosimulation import SETTLE_CYCLES, Stalls
 from egret_sim.overflow import stop_at_overflow
 from egret_sim.program import Recipe, build_program
 from egret_sim.tokens import END, MAX_TOKEN_BITS
+from egru import processes
 
 DRIVER = Path(__file__).resolve().parent / "driver.cpp"
 TOP, PREFIX = "egret_mutants", "Vegret"
@@ -124,7 +124,7 @@ class MutantProgram:
             source = stalls.chance if stalls and not eager else 0
             words = [*numbers, seed, preset, dirty, source, *mutants]
             command = [str(self.directory / PREFIX), str(tokens), str(records), *map(str, words)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = processes.run(command, capture_output=True, text=True)
             if done.returncode:
                 said = (done.stdout + done.stderr).strip()
                 raise SimulationError(f"the mutants' program ended with {done.returncode}: {said}")

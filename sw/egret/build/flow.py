@@ -1,14 +1,10 @@
 """A bitstream from a network image: synthesis, place and route, packing, and the report."""
 
 import json
-import os
-import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.console import Console
 
 from egret.build.boards import BLOCK_RAM, CAPACITY, Board
 from egret.build.ice40_clock import PllClock
@@ -23,6 +19,7 @@ from egret.build.report import (
     predicted_usage,
 )
 from egret.build.tools import ToolError, run_tool, shown_stage
+from egret.console import Console
 from egret.identity import identity
 from egret_hw.blocks.family import ECP5, ICE40
 from egret_hw.blocks.ice40_memory import SPRAM_ADDRESS_BITS, SPRAM_WIDTH
@@ -32,6 +29,7 @@ from egret_hw.link_protocol import LOGIT_BITS, encode_weights
 from egret_hw.widths import ReadoutWidths
 from egru.errors import EgretError
 from egru.image import NetworkImage
+from egru.writing import make_directory, write_whole
 
 if TYPE_CHECKING:
     from egret.build.top import BoardTop
@@ -107,14 +105,11 @@ def build_bitstream(
     loaded = top.accelerator.config.loaded
     check_memories(sidecar["memories"], board, loaded=loaded)
 
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        logs = directory / LOGS
-        logs.mkdir(exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".work-", dir=directory))
-    except OSError as error:
-        raise EgretError(f"output directory {directory} cannot be written: {error.strerror}") from None
-    try:
+    logs = directory / LOGS
+    for folder in (directory, logs):
+        make_directory(folder)
+    with tempfile.TemporaryDirectory(prefix="egret-bitstream-") as name:
+        work = Path(name)
         report = _build(image, board, top, sidecar, work, logs, seed, console)
         (work / REPORT).write_text(json.dumps(report.as_json(), indent=2) + "\n")
         made = [*_MADE[board.family], (REPORT, REPORT)]
@@ -125,9 +120,7 @@ def build_bitstream(
             made.insert(0, (WEIGHTS, WEIGHTS))
         # The report last: where it is, the rest is.
         for source, name in made:
-            os.replace(work / source, directory / name)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+            write_whole(directory / name, (work / source).read_bytes())
     return report
 
 
@@ -156,6 +149,11 @@ def board_top(image: NetworkImage, board: Board, config: AcceleratorConfig | Non
 def bitstream_name(board: Board) -> str:
     """Name of the bitstream's file, below the output directory."""
     return _MADE[board.family][0][1]
+
+
+def result_names(board: Board) -> list[str]:
+    """Names of all results but the logs, below the output directory."""
+    return [WEIGHTS, *(name for _, name in _MADE[board.family]), REPORT]
 
 
 def check_memories(memories: list[dict], board: Board, *, loaded: bool = False) -> None:

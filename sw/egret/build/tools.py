@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
+from egret.console import Console
+from egret_sim.wasm import check_cache
 from egru.errors import EgretError
+from egru.processes import running
+from egru.writing import write_whole
 
 _POLL_S = 0.2
 #: Without a terminal, a line this often says that the work goes on.
@@ -29,9 +31,10 @@ class Tool:
     function: str
 
     def command(self) -> list[str]:
-        """How to start it, without arguments."""
+        """How to start it, without arguments; EgretError if it could not run here."""
         if override := os.environ.get(self.variable):
             return shlex.split(override)
+        check_cache(self.package)
         call = f"import sys, {self.package} as tool; sys.exit(tool.{self.function}(sys.argv[1:]))"
         return [sys.executable, "-c", call]
 
@@ -97,23 +100,17 @@ def run_tool(
     status = console.status(title) if console.is_terminal else None
     if status is None:
         console.print(f"{title} ...")
-    with log.open("wb") as output, status or contextlib.nullcontext():
+    said = directory / f"{name}.said"
+    with said.open("wb") as output, status or contextlib.nullcontext():
         try:
-            process = subprocess.Popen(
-                command, cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
+            with running(command, cwd=directory, stdout=output, stderr=subprocess.STDOUT) as process:
+                _watch(process, title=title, start=start, status=status, console=console)
         except OSError as error:
             raise ToolError(f"{title}: {command[0]!r} cannot be started: {error.strerror}", "") from None
-        try:
-            _watch(process, title=title, start=start, status=status, console=console)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    text = log.read_text(errors="replace")
+    text = said.read_text(errors="replace")
     if own_log is not None and (directory / own_log).is_file():
         text = (directory / own_log).read_text(errors="replace") + text
-        log.write_text(text)
+    write_whole(log, text)
     if process.returncode != 0:
         raise ToolError(f"{title} failed: {first_error(text)} (all of it in {log})", text)
     console.print(f"{title}: {time.monotonic() - start:.0f} s")

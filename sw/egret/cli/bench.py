@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console, complain
+from egru.writing import check_directory
+
+from .options import seed_of
 
 
 def bench(
     samples: Annotated[int, typer.Option(min=1, help="Real test sequences to play.")] = 30,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw and of the random patterns.")] = 1,
+    seed: Annotated[int, seed_of("the draw and of the random patterns")] = 1,
     steps: Annotated[int, typer.Option(min=10, help="Steps of random patterns.")] = 400,
     rtl: Annotated[
         bool, typer.Option("--rtl/--no-rtl", help="Simulate RTL beside the predictions, or predict alone.")
@@ -22,9 +26,13 @@ def bench(
     ] = Path("docs"),
 ) -> None:
     """Show and save cycles per step, busy multipliers and effective / peak: shipped networks and sweeps."""
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret import bench as tables
     from egret_sim.build import SimulationError
 
+    check_directory(output, (tables.JSON, tables.MARKDOWN, tables.PICTURE))
     console, progress = Console(), Console(stderr=True)
     sections = []
     try:
@@ -33,17 +41,17 @@ def bench(
             def say(text: str) -> None:
                 status.update(text)
                 if not progress.is_terminal:
-                    progress.print(text, highlight=False, soft_wrap=True)
+                    progress.print(text, soft_wrap=True)
 
             chosen = tables.Bench(samples=samples, seed=seed, steps=steps, rtl=rtl, say=say)
             for section in chosen.sections():
                 sections.append(section)
                 console.print(_table(section))
     except SimulationError as error:
-        typer.echo(f"egret: {error}", err=True)
+        complain(error)
         raise typer.Exit(1) from None
     tables.save(sections, output)
-    console.print(f"wrote {output / tables.MARKDOWN}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / tables.MARKDOWN}", soft_wrap=True)
 
 
 def _table(section) -> Table:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console
+from egru.writing import check_directory
 
 
 def bench_fpga(
@@ -16,7 +18,10 @@ def bench_fpga(
         typer.Option("--only", help="A build to make, by name; again for more. By default all."),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Seeds of the placements, with commas; by default each build's own.")
+        str | None,
+        typer.Option(
+            help="Seeds of the placements, 0 to 2147483647, with commas; by default each build's own."
+        ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Sequences to simulate for cycles per step.")] = 30,
     output: Annotated[
@@ -29,8 +34,11 @@ def bench_fpga(
     """
     from egret import bench_fpga as bench
     from egret.recipes import parse_seeds
+    from egret.sampling import check_seed
 
-    builds = bench.chosen_builds(only or [], parse_seeds(seeds) if seeds is not None else None)
+    chosen = None if seeds is None else [check_seed(seed) for seed in parse_seeds(seeds)]
+    builds = bench.chosen_builds(only or [], chosen)
+    check_directory(output, (bench.JSON, bench.MARKDOWN))
     results = bench.load_results(output)
 
     def done(result: bench.FpgaResult) -> None:
@@ -46,4 +54,4 @@ def bench_fpga(
         for number, heading in enumerate(headings[1:], start=1):
             table.add_row(heading, *(row[number] for row in rows))
         console.print(table)
-    console.print(f"wrote {output / bench.MARKDOWN}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / bench.MARKDOWN}", soft_wrap=True)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console
+from egru.writing import check_directory
 
 
 def bench_train(
@@ -25,6 +27,7 @@ def bench_train(
     """Compare the event-driven kernels with dense ways to the same, and show cost over activity."""
     from egret import bench_train as bench
 
+    check_directory(output, (bench.JSON, bench.MARKDOWN, bench.PICTURE))
     console, progress = Console(), Console(stderr=True)
     sizes = bench.Sizes(units=units, steps=steps)
     with progress.status("bench-train") as status:
@@ -32,7 +35,7 @@ def bench_train(
         def say(text: str) -> None:
             status.update(text)
             if not progress.is_terminal:
-                progress.print(text, highlight=False, soft_wrap=True)
+                progress.print(text, soft_wrap=True)
 
         chosen = bench.TrainBench(sizes=sizes, rounds=rounds, threads=threads, cpu_time=cpu_time, say=say)
         described = bench.machine(cpu_time)
@@ -45,4 +48,4 @@ def bench_train(
             table.add_row(*row)
         console.print(table)
     bench.save(sections, described, output, sizes)
-    console.print(f"wrote {output / bench.MARKDOWN}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / bench.MARKDOWN}", soft_wrap=True)

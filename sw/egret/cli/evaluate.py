@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from egret.console import Console
 from egru.errors import EgretError
 
 from .progress import need_torch

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
-from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egret.cli.options import (
+    Lanes,
+    QueueDepth,
+    ReadoutLanes,
+    Streams,
+    UpdateLanes,
+    accelerator_config,
+    seed_of,
+)
+from egret.console import Console, complain, progress_bar
 from egru.errors import EgretError
+from egru.writing import check_directory
 
 if TYPE_CHECKING:
     from egret_hw.config import AcceleratorConfig
@@ -40,7 +49,7 @@ def faults(
         typer.Option(help="Task whose test data is played; by default the one that the image names."),
     ] = None,
     flips: Annotated[int, typer.Option(help="Runs of each accelerator, with one flip each.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the sequences and of the flips.")] = 1,
+    seed: Annotated[int, seed_of("the sequences and of the flips")] = 1,
     protection: Annotated[
         Protections, typer.Option(help="With parity, without, or a campaign of each.")
     ] = Protections.BOTH,
@@ -68,10 +77,14 @@ def faults(
 
     Exit status: 0 if protection left no upset of a memory or a stream silent; 1 if it did; 2 on bad input.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
+    from egret import faults as upsets
     from egret.faults import RESOURCES, cost_rows, load_figures, save_figures, synthesised_cost
     from egret.sampling import draw, network_and_task
     from egret_hw.protection import PROTECTIONS
-    from egret_sim.build import SimulationError, build_root
+    from egret_sim.build import SimulationError, network_folder
     from egret_sim.faults.targets import TARGETS
 
     for target in targets or []:
@@ -81,7 +94,8 @@ def faults(
         raise EgretError(f"flips must be 1 or more, not {flips}")
     network, name = network_and_task(image, task)
     config = accelerator_config(lanes, update_lanes, readout_lanes, queue_depth, streams)
-    folder = output or build_root() / network.name
+    folder = output or network_folder(network.name)
+    check_directory(folder, (upsets.JSON, upsets.MARKDOWN, upsets.PICTURE), (image,))
     figures = load_figures(folder)
     console = Console()
     if cost:
@@ -103,7 +117,7 @@ def faults(
                 network, replace(config, protection=mode), sequences, flips, seed, samples, targets
             )
         except SimulationError as error:
-            typer.echo(f"egret: {error}", err=True)
+            complain(error)
             raise typer.Exit(1) from None
         found: dict[str, Any] = {
             "sequences": samples,
@@ -117,13 +131,12 @@ def faults(
         if mode != "none" and campaign.silent:
             silent += len(campaign.silent)
             worst = campaign.silent[0].as_dict()
-            typer.echo(
-                f"egret: protection {mode}: {len(campaign.silent)} silent upsets, the first: "
+            complain(
+                f"protection {mode}: {len(campaign.silent)} silent upsets, the first: "
                 f"bit {worst['bit']} of word {worst['word']} in {worst['path']} {worst['variable']}, "
-                f"cycle {worst['cycle']}, changed: {worst['effect']}",
-                err=True,
+                f"cycle {worst['cycle']}, changed: {worst['effect']}"
             )
-    console.print(f"wrote {folder}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {folder}", soft_wrap=True)
     if silent:
         raise typer.Exit(1)
 
@@ -141,7 +154,7 @@ def _run(
 
     label = f"{network.name}, protection {config.protection}"
     console = Console(stderr=True)
-    console.print(f"{label}: building the simulation", highlight=False, soft_wrap=True)
+    console.print(f"{label}: building the simulation", soft_wrap=True)
     subject = prepare(network, config, registers=targets is None or "registers" in targets)
     with _runs_shown(label, flips, console) as shown:
         return run_campaign(
@@ -152,17 +165,10 @@ def _run(
 @contextmanager
 def _runs_shown(label: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
     """Yield a function to call with the number of finished runs: a bar on a terminal, lines elsewhere."""
-    from rich import progress
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
-    bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = progress_bar(console, *columns)
     line = bar.add_task(label, total=total)
     said = 0
 
@@ -171,7 +177,7 @@ def _runs_shown(label: str, total: int, console: Console) -> Iterator[Callable[[
         bar.update(line, completed=done)
         if not console.is_terminal and done * 10 // total > said:
             said = done * 10 // total
-            console.print(f"{label}: {done} of {total} flips", highlight=False, soft_wrap=True)
+            console.print(f"{label}: {done} of {total} flips", soft_wrap=True)
 
     with bar:
         yield shown

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console, complain
 
 
 def formal(
@@ -37,14 +38,12 @@ def formal(
             results.append(result)
             shown.update(f"proving: {len(results)} of {len(chosen)} done, last {result.proof.name}")
             if not status.is_terminal:
-                status.print(
-                    f"{len(results)} of {len(chosen)}: {result.proof.name}", highlight=False, soft_wrap=True
-                )
+                status.print(f"{len(results)} of {len(chosen)}: {result.proof.name}", soft_wrap=True)
     order = [proof.name for proof in chosen]
     results.sort(key=lambda result: order.index(result.proof.name))
     console.print(table_of(results))
     problems = [result.problem for result in results if result.problem]
     for problem in problems:
-        typer.echo(f"egret: {problem}", err=True)
+        complain(problem)
     if problems:
         raise typer.Exit(1)

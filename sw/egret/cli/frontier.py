@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from egret.console import Console
 from egru.errors import EgretError
+from egru.writing import check_directory
 
 from .progress import epochs_shown, need_torch
 
@@ -35,13 +36,13 @@ def frontier(
     need_torch()
     from egret import frontier as study
     from egret import tasks
-    from egret.checkpoint import check_directory, load_checkpoint
+    from egret.checkpoint import load_checkpoint
     from egret.pruning import Pruning
 
     shares, targets = _shares("densities", densities), _shares("activities", activities)
     pruning = Pruning(1.0, block, rounds, epochs)
     loaded = [load_checkpoint(path) for path in checkpoints]
-    check_directory(output)
+    check_directory(output, (study.MARKDOWN, study.JSON, study.PICTURE), checkpoints)
     words = ["egret", "frontier", *(path.name for path in checkpoints), "--densities", densities]
     words += ["--activities", activities, "--block", str(block), "--rounds", str(rounds)]
     command = shlex.join([*words, "--epochs", str(epochs)])
@@ -60,7 +61,7 @@ def frontier(
         for point in points:
             table.add_row(*study.cells(point, points[0]))
         console.print(table)
-    console.print(f"wrote {output / study.MARKDOWN}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output / study.MARKDOWN}", soft_wrap=True)
 
 
 def _shares(name: str, text: str) -> list[float]:

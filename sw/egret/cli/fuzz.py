@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console, complain
 
 if TYPE_CHECKING:
     from egret_sim.fuzz.campaign import Result, Totals
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def fuzz(
     configurations: Annotated[int, typer.Option(min=1, help="Accelerators to draw.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same accelerators.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same accelerators; 0 to 2^63 - 1.")] = 1,
     first: Annotated[int, typer.Option(min=0, help="Number of the first one.")] = 0,
     steps: Annotated[
         int, typer.Option(min=50, help="Steps for each; a network with slow steps gets fewer.")
@@ -45,6 +46,9 @@ def fuzz(
     replay: Annotated[Path | None, typer.Option(help="Run a kept case (its .json file) instead.")] = None,
 ) -> None:
     """Draw whole accelerators, play random sequences to them, and compare every event and every logit."""
+    from egret.recipes import check_seed
+
+    check_seed(seed)
     from egret_sim.fuzz.campaign import Totals, run_campaign
     from egret_sim.fuzz.coverage import Counting
 
@@ -64,7 +68,7 @@ def fuzz(
             if not console.is_terminal:
                 state = "clean" if result.verdict.passed else "FAILED"
                 line = f"{text}; last: number {result.number}, {state}, {result.description}"
-                console.print(line, highlight=False, soft_wrap=True)
+                console.print(line, soft_wrap=True)
 
         def show_shipped(result: Result) -> None:
             totals.add(result)
@@ -90,20 +94,20 @@ def fuzz(
     Console().print(_table(totals, seed))
     for result in totals.failed:
         if result.number < 0:
-            typer.echo(f"egret: {result.description}: {result.verdict.problem}", err=True)
+            complain(f"{result.description}: {result.verdict.problem}")
             continue
         _keep(result, seed, steps, keep, shrink_tries)
     if interrupted:
-        typer.echo(f"egret: interrupted after {totals.configurations} configurations", err=True)
+        complain(f"interrupted after {totals.configurations} configurations")
     missing: list[str] = []
     if counting:
         missing = totals.coverage.missing
         Console().print(_coverage_table(totals.coverage))
         if missing:
-            typer.echo(f"egret: {len(missing)} cover points were never hit: {'; '.join(missing)}", err=True)
+            complain(f"{len(missing)} cover points were never hit: {'; '.join(missing)}")
     if interrupted or not totals.passed or missing:
         if not totals.failed and not totals.values:
-            typer.echo("egret: nothing was compared", err=True)
+            complain("nothing was compared")
         raise typer.Exit(1)
 
 
@@ -163,7 +167,7 @@ def _keep(result: Result, seed: int, steps: int, directory: Path, tries: int) ->
     from egret_sim.fuzz.shrink import shrink as make_small
 
     case, problem = draw_case(seed, result.number, steps), str(result.verdict.problem)
-    typer.echo(f"egret: configuration {result.number} of seed {seed}: {problem}", err=True)
+    complain(f"configuration {result.number} of seed {seed}: {problem}")
     found = Shrunk(case, problem, 0)
     if tries:
         console = Console(stderr=True)
@@ -186,8 +190,8 @@ def _keep(result: Result, seed: int, steps: int, directory: Path, tries: int) ->
         "tries": found.tries,
     }
     path = save_case(found.case, directory, f"seed{seed}-{result.number}", notes)
-    typer.echo(f"egret: {found.case.describe()}: {found.problem}", err=True)
-    typer.echo(f"egret: replay it with: egret fuzz --replay {path}", err=True)
+    complain(f"{found.case.describe()}: {found.problem}")
+    complain(f"replay it with: egret fuzz --replay {path}")
 
 
 def _replay(path: Path) -> None:
@@ -198,10 +202,8 @@ def _replay(path: Path) -> None:
     console = Console(stderr=True)
     with console.status(f"{path.name}: {case.describe()}"):
         verdict = check_case(case)
-    Console().print(case.describe(), highlight=False, soft_wrap=True)
-    Console().print(
-        f"{verdict.steps} steps and {verdict.values} values compared", highlight=False, soft_wrap=True
-    )
+    Console().print(case.describe(), soft_wrap=True)
+    Console().print(f"{verdict.steps} steps and {verdict.values} values compared", soft_wrap=True)
     if not verdict.passed:
-        typer.echo(f"egret: {verdict.problem}", err=True)
+        complain(f"{verdict.problem}")
         raise typer.Exit(1)

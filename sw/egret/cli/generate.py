@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console
+from egru.writing import check_directory
 
 from .options import (
     Compact,
@@ -43,6 +45,7 @@ def generate(
     from egru.image import load_image
 
     network = load_image(image)
+    check_directory(output, (f"{generator.TOP}.v", f"{generator.TOP}.json"), (image,))
     config = accelerator_config(
         lanes, update_lanes, readout_lanes, queue_depth, streams, weights, compact, protection
     )
@@ -55,7 +58,6 @@ def generate(
         f"lanes {_listed(parameters['lanes'])}, update lanes {_listed(parameters['update_lanes'])}, "
         f"readout lanes {parameters['readout_lanes']}, "
         f"{len(sidecar['memories'])} kinds of memory with {bits} bits",
-        highlight=False,
         soft_wrap=True,
     )
 

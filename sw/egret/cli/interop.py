@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from egret.console import Console
 from egru.errors import EgretError
+from egru.writing import beside, check_output
 
 from .progress import need_torch
 
@@ -34,7 +35,9 @@ def import_network(
     classes: Annotated[
         int | None, typer.Option(help="Classes of a fresh readout, where there is none.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of what is new: thresholds, a fresh readout.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of what is new: thresholds, a fresh readout; 0 to 2^63 - 1.")
+    ] = 0,
     task: Annotated[
         str | None, typer.Option(help="Write a checkpoint for this task, which `egret quantize` takes.")
     ] = None,
@@ -53,13 +56,13 @@ def import_network(
     need_torch()
     import torch
 
-    from egret.checkpoint import check_writable, save_checkpoint
+    from egret.checkpoint import save_checkpoint
     from egret.interop.evnn import import_evnn
     from egret.interop.gru import import_gru
     from egret.interop.network_file import checkpoint_of, save_network
     from egret.interop.state_dict import read_state_dict
 
-    path = check_writable(output or _beside(state_dict, ".egret.safetensors"))
+    path = check_output(output or beside(state_dict, ".egret.safetensors"), state_dict)
     tensors = read_state_dict(state_dict)
     torch.manual_seed(seed)
     if source == "evnn":
@@ -76,12 +79,11 @@ def import_network(
         save_checkpoint(checkpoint_of(network, data, seed), path)
     console = Console()
     for note in imported.notes:
-        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+        console.print(f"note: {note}", soft_wrap=True)
     stack = network.egru
     console.print(
         f"{stack.input_size} inputs, {stack.num_layers} x {stack.hidden_size} units, {network.num_classes} "
         f"classes, readout {network.readout_mode}; wrote {path}",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -111,13 +113,12 @@ def export(
 
     import torch
 
-    from egret.checkpoint import check_writable
     from egret.files import write_whole
     from egret.interop.evnn import export_evnn
     from egret.interop.network_file import load_network
     from egret.interop.onnx_graph import to_onnx
 
-    path = check_writable(output or _beside(network, ".onnx" if form == "onnx" else ".evnn.pt"))
+    path = check_output(output or beside(network, ".onnx" if form == "onnx" else ".evnn.pt"), network)
     loaded = load_network(network)
     console = Console()
     if form == "onnx":
@@ -127,12 +128,5 @@ def export(
         torch.save(export_evnn(loaded), buffer)
         write_whole(path, buffer.getvalue())
         if p := loaded.egru.options.zoneout:
-            console.print(
-                f"note: give zoneout {p} to the layers: a state dict does not hold it", highlight=False
-            )
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    """The path with another suffix; with it alone where it has no name, like a directory's."""
-    return path.parent / f"{path.stem}{suffix}"
+            console.print(f"note: give zoneout {p} to the layers: a state dict does not hold it")
+    console.print(f"wrote {path}", soft_wrap=True)

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console, complain
+from egru.writing import check_output
+
+from .options import seed_of
 
 
 def mutate(
     mutants: Annotated[int, typer.Option(help="Faults to plant, spread over all modules.")] = 400,
-    seed: Annotated[int, typer.Option(help="Seed of the choice of faults, and of the vectors.")] = 1,
+    seed: Annotated[int, seed_of("the choice of faults, and of the vectors")] = 1,
     module: Annotated[
         str | None, typer.Option(help="Only in modules whose path holds this, such as layer0.gather.")
     ] = None,
@@ -28,16 +32,19 @@ def mutate(
     Exit status: 0 if 95 % of the faults that change something are caught, and every narrow width; 1 if fewer
     are; 2 on bad input.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret.mutation_score import TARGET_PERCENT, run, save
     from egret_sim.build import SimulationError, build_root
     from egret_sim.mutation.campaign import VERDICTS
 
+    path = check_output(report or build_root() / "mutation.json")
     try:
         score = run(mutants, seed=seed, module=module, jobs=jobs, console=Console(stderr=True))
     except SimulationError as error:
-        typer.echo(f"egret: {error}", err=True)
+        complain(error)
         raise typer.Exit(1) from None
-    path = report or build_root() / "mutation.json"
     save(score, path)
     console = Console()
     table = Table(title=f"{len(score.faults)} faults, seed {seed}", title_justify="left")
@@ -52,18 +59,16 @@ def mutate(
     table.add_row("survived", str(len(score.survivors)))
     console.print(table)
     for fault in score.survivors:
-        console.print(
-            f"survived: {fault.design}, {fault.mutant}", highlight=False, soft_wrap=True, markup=False
-        )
-    console.print(f"caught of those that change something: {score.percent:.1f} %", highlight=False)
+        console.print(f"survived: {fault.design}, {fault.mutant}", soft_wrap=True)
+    console.print(f"caught of those that change something: {score.percent:.1f} %")
     if score.widths:
         found = len(score.widths) - len(score.wide_enough)
-        console.print(f"widths a bit too narrow: {found} of {len(score.widths)} caught", highlight=False)
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+        console.print(f"widths a bit too narrow: {found} of {len(score.widths)} caught")
+    console.print(f"wrote {path}", soft_wrap=True)
     if score.percent < TARGET_PERCENT:
-        typer.echo(f"egret: {score.percent:.1f} % caught, not {TARGET_PERCENT} %", err=True)
+        complain(f"{score.percent:.1f} % caught, not {TARGET_PERCENT} %")
         raise typer.Exit(1)
     if score.wide_enough:
         names = ", ".join(verdict.width for verdict in score.wide_enough)
-        typer.echo(f"egret: a bit less of these widths was not noticed: {names}", err=True)
+        complain(f"a bit less of these widths was not noticed: {names}")
         raise typer.Exit(1)

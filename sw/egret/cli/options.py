@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from egru.errors import EgretError
+from egret.numerals import whole_numbers
 
 if TYPE_CHECKING:
     from egret_hw.config import AcceleratorConfig
@@ -32,6 +32,13 @@ Compact = Annotated[
     bool,
     typer.Option("--compact", help="The form for small devices: less memory and logic, some more cycles."),
 ]
+
+
+def seed_of(what: str) -> Any:
+    """Return the option ``--seed`` of a command that draws or places with it."""
+    return typer.Option(help=f"Seed of {what}, 0 to 2147483647.")
+
+
 Streams = Annotated[int, typer.Option(help="Independent sequences whose steps are taken in turn, 1 to 16.")]
 
 Protection = Annotated[
@@ -53,8 +60,8 @@ def accelerator_config(
     from egret_hw.config import AcceleratorConfig
 
     return AcceleratorConfig(
-        lanes=_numbers("lanes", lanes),
-        update_lanes=None if update_lanes is None else _numbers("update-lanes", update_lanes),
+        lanes=_one_or_more("lanes", lanes),
+        update_lanes=None if update_lanes is None else _one_or_more("update-lanes", update_lanes),
         readout_lanes=readout_lanes,
         queue_depth=queue_depth,
         streams=streams,
@@ -64,11 +71,6 @@ def accelerator_config(
     )
 
 
-def _numbers(name: str, text: str) -> int | tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise EgretError(
-            f"{name} must be a number, or numbers with commas between them, not {text!r}"
-        ) from None
+def _one_or_more(name: str, text: str) -> int | tuple[int, ...]:
+    numbers = whole_numbers(name, text)
     return numbers[0] if len(numbers) == 1 else numbers

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from egret.console import Console, complain
 from egret.files import write_report
 from egru.errors import EgretError
+from egru.writing import check_output
 
-from .options import QueueDepth, Streams
+from .options import QueueDepth, Streams, seed_of
 
 if TYPE_CHECKING:
     from egret.plan import Plan
@@ -32,7 +33,7 @@ def plan(
         typer.Option(help="Task whose test data it is to be fast for; by default the one the image names."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Test sequences, drawn at random.")] = 30,
-    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 1,
+    seed: Annotated[int, seed_of("the draw")] = 1,
     streams: Streams = 1,
     queue_depth: QueueDepth = None,
     measure: Annotated[
@@ -44,6 +45,9 @@ def plan(
 
     Cycles are predicted without RTL, for the same test sequences as `egret simulate` plays with this seed.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret.build.boards import board_named
     from egret.plan import available_multipliers, make_plan
     from egret.sampling import draw, network_and_task
@@ -60,6 +64,8 @@ def plan(
     if multipliers is not None and not 1 <= multipliers <= available:
         raise EgretError(f"multipliers must be 1 to {available}, as {board} has, not {multipliers}")
     network, name = network_and_task(image, task)
+    if output is not None:
+        check_output(output, image)
     sequences, _ = draw(network, name, samples, seed)
     with Console(stderr=True).status(f"{network.name}: running the integer model") as status:
         activities = activity_of(network, sequences)
@@ -72,19 +78,19 @@ def plan(
             progress=lambda tried: status.update(f"{network.name}: {tried} configurations tried"),
         )
     measured = _measure(found, sequences, seed) if measure else None
-    console = Console()
-    title = f"{network.name} with {found.multipliers} of {found.available} multipliers, {name} test data"
-    console.print(title, highlight=False, soft_wrap=True)
-    console.print(_tiles(found))
-    console.print(_totals(found, measured))
-    console.print(found.options, highlight=False, soft_wrap=True)
     if output is not None:
         figures = found.as_dict()
         if measured is not None:
             figures["measured"] = measured.as_dict()
         write_report(output, figures)
+    console = Console()
+    title = f"{network.name} with {found.multipliers} of {found.available} multipliers, {name} test data"
+    console.print(title, soft_wrap=True)
+    console.print(_tiles(found))
+    console.print(_totals(found, measured))
+    console.print(found.options, soft_wrap=True)
     if measured is not None and measured.problem:
-        typer.echo(f"egret: {measured.problem}", err=True)
+        complain(f"{measured.problem}")
         raise typer.Exit(1)
 
 
@@ -152,5 +158,5 @@ def _measure(found: Plan, sequences: list, seed: int) -> Report:
         with Console(stderr=True).status(f"{found.image.name}: simulating the RTL"):
             return simulate(found.image, sequences, found.config, seed=seed)
     except SimulationError as error:
-        typer.echo(f"egret: {error}", err=True)
+        complain(error)
         raise typer.Exit(1) from None

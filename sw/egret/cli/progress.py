@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TaskID,
-    TextColumn,
     TimeRemainingColumn,
 )
+
+from egret.console import Console, progress_bar
 
 if TYPE_CHECKING:
     from egret.training import Epoch
@@ -51,22 +51,15 @@ class Shown:
         self.bar.update(self.line, completed=epoch.number, seen=seen)
         if not self.console.is_terminal and (epoch.number % self.every == 0 or epoch.number == self.epochs):
             line = f"{self.label}: epoch {epoch.number}/{self.epochs}  {seen}"
-            self.console.print(line, highlight=False, soft_wrap=True)
+            self.console.print(line, soft_wrap=True)
 
 
 @contextmanager
 def epochs_shown(label: str, epochs: int) -> Iterator[Shown]:
     """Yield what shows a training run of ``epochs`` epochs."""
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(
-        *columns,
-        TextColumn("{task.fields[seen]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    columns = (SpinnerColumn(), "{task.description}", BarColumn(), MofNCompleteColumn())
+    bar = progress_bar(console, *columns, "{task.fields[seen]}", TimeRemainingColumn())
     with bar:
         yield Shown(label, epochs, console, bar)
 

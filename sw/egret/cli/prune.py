@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console
+from egru.writing import check_output
 
 from .progress import epochs_shown, need_torch
 
@@ -33,13 +35,13 @@ def prune(
     """
     need_torch()
     from egret import tasks
-    from egret.checkpoint import check_writable, load_checkpoint, save_checkpoint
+    from egret.checkpoint import load_checkpoint, save_checkpoint
     from egret.pruning import Pruning
     from egret.pruning import prune as run
 
     wanted = Pruning(density, block, rounds, epochs)
     loaded = load_checkpoint(checkpoint)
-    path = check_writable(output or checkpoint.with_name(f"{checkpoint.stem}-pruned.safetensors"))
+    path = check_output(output or checkpoint.with_name(f"{checkpoint.stem}-pruned.safetensors"), checkpoint)
     data = tasks.load(loaded.task)
     with epochs_shown(f"{loaded.task} at density {density:g}", epochs) as report:
         pruned = run(data, loaded, wanted, loaded.recipe, report)
@@ -51,6 +53,5 @@ def prune(
     Console().print(
         f"density {density:g}: {accuracy:.2%} of the validation part at {activity:.2%} activity; "
         f"wrote {path}",
-        highlight=False,
         soft_wrap=True,
     )

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console
+from egru.writing import check_output
 
 from .progress import epochs_shown, need_torch
 from .widths_options import Bits, EventBits, InputBits, TableBits, WeightBits, chosen_widths
@@ -38,7 +40,7 @@ def quantize(
     """
     need_torch()
     from egret import tasks
-    from egret.checkpoint import check_writable, load_checkpoint
+    from egret.checkpoint import load_checkpoint
     from egret.cli.texts import quantize_text, warn_above_limit
     from egret.quantisation import quantise
     from egru.image import save_image
@@ -48,7 +50,7 @@ def quantize(
     chosen.widths.check_layers(len(loaded.recipe.shape))
     recipe = loaded.recipe.but(qat_epochs=epochs, learn_scales=learn_scales or None)
     need_torch(recipe.threads)
-    path = check_writable(output or checkpoint.with_suffix(".egret"))
+    path = check_output(output or checkpoint.with_suffix(".egret"), checkpoint)
     command = f"{loaded.command} && egret quantize {shlex.quote(checkpoint.name)} {chosen.words}"
     if epochs is not None:
         command += f" --epochs {epochs}"
@@ -72,5 +74,5 @@ def quantize(
         table.add_row(name, f"{seen.accuracy:.2%}", " ".join(f"{a:.2%}" for a in seen.activity))
     console = Console()
     console.print(table)
-    console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {path}", soft_wrap=True)
     warn_above_limit(done.image, recipe)

@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console
+from egru.writing import check_directory
 
 from .progress import epochs_shown, need_torch
 
 
 def seeds(
     task: Annotated[str, typer.Argument(help="Task, for example digits or har.")],
-    numbers: Annotated[str, typer.Option("--seeds", help="Seeds, with commas between them.")] = "0,1,2",
+    numbers: Annotated[
+        str, typer.Option("--seeds", help="Seeds, with commas between them, 0 to 2^63 - 1.")
+    ] = "0,1,2",
     bits: Annotated[int, typer.Option(help="Bits of a weight, 2 to 8.")] = 8,
     units: Annotated[int | None, typer.Option(help="Units per layer; by default the task's recipe.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; by default the task's recipe.")] = None,
@@ -38,7 +42,6 @@ def seeds(
     chosen = changed(recipe(tasks.check_name(task)), settings or (), units=units, epochs=epochs)
     wanted = parse_seeds(numbers)
     need_torch(chosen.threads)
-    from egret.checkpoint import check_directory
     from egret.quantisation import check_bits
     from egret.repeats import repeat, save_repeats, table_of
 

@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from egret.cli.options import Lanes, QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egret.cli.options import (
+    Lanes,
+    QueueDepth,
+    ReadoutLanes,
+    Streams,
+    UpdateLanes,
+    accelerator_config,
+    seed_of,
+)
 from egret.cli.simulate import (
     StallMode,
     correct,
@@ -21,8 +28,10 @@ from egret.cli.simulate import (
     step_shown,
     what_is_correct,
 )
+from egret.console import Console, complain
 from egret.files import write_report
 from egru.errors import EgretError
+from egru.writing import check_output
 
 if TYPE_CHECKING:
     from egret_hw.config import AcceleratorConfig
@@ -41,7 +50,7 @@ def sim_full(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Only the first of the test sequences; by default all.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the stalls.")] = 1,
+    seed: Annotated[int, seed_of("the stalls")] = 1,
     stalls: Annotated[
         StallMode,
         typer.Option(help="Random gaps on the streams, none (for cycle figures), or a run of each."),
@@ -64,6 +73,9 @@ def sim_full(
     Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
     input.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     # The golden model's products are small: more threads would only be in the simulator's way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from egret import networks, tasks
@@ -79,9 +91,9 @@ def sim_full(
     )
     try:
         for path, name in wanted:
-            _Test(path, name, samples, seed, config).run(modes_of(stalls), cocotb_samples, report)
+            _Test(path, name, samples, seed, config, report).run(modes_of(stalls), cocotb_samples)
     except SimulationError as error:
-        typer.echo(f"egret: {error}", err=True)
+        complain(error)
         raise typer.Exit(1) from None
 
 
@@ -89,12 +101,20 @@ class _Test:
     """One network and the test part of its task."""
 
     def __init__(
-        self, image: Path | None, task: str | None, samples: int | None, seed: int, config: AcceleratorConfig
+        self,
+        image: Path | None,
+        task: str | None,
+        samples: int | None,
+        seed: int,
+        config: AcceleratorConfig,
+        report: Path | None,
     ) -> None:
         from egret.sampling import network_and_task, quantised, test_part
+        from egret_sim.build import network_folder
 
         self.image, self.seed, self.config = image, seed, config
         self.network, self.task = network_and_task(image, task)
+        self.report = check_output(report or network_folder(self.network.name) / "sim-full.json", image)
         part = test_part(self.network, self.task)
         if samples and samples > len(part):
             raise EgretError(
@@ -102,9 +122,8 @@ class _Test:
             )
         self.sequences, self.labels = quantised(self.network, part, range(samples or len(part)))
 
-    def run(self, modes: list, cocotb_samples: int, report: Path | None) -> None:
+    def run(self, modes: list, cocotb_samples: int) -> None:
         """Make the runs, show and save what came of them; Exit 1 if anything was wrong."""
-        from egret_sim.build import build_root
         from egret_sim.native.rates import cocotb_rates, machine, rate_of
         from egret_sim.report import table_of
         from egret_sim.run import prepare, simulate
@@ -129,17 +148,7 @@ class _Test:
                 bench = prepare(network, self.config)
                 rates, others = cocotb_rates(bench, self.sequences[:cocotb_samples])
         native = rate_of("C++", runs)
-        title = f"{network.name}: RTL against the integer model, {self.task} test data, seed {self.seed}"
-        console.print(title, highlight=False, soft_wrap=True)
-        console.print(table_of(runs))
-        right = None
-        if runs[0].passed:
-            right = correct(network, self.sequences, self.labels)
-            share = 100 * right / len(self.sequences)
-            what = what_is_correct(network)
-            console.print(f"{what}: {right} of {len(self.sequences)} ({share:.2f} %)", highlight=False)
-        console.print(_rates(native, rates))
-        console.print(machine(), highlight=False, soft_wrap=True)
+        right = correct(network, self.sequences, self.labels) if runs[0].passed else None
         figures = {
             "runs": [run.as_dict() for run in runs],
             "correct": right,
@@ -148,11 +157,20 @@ class _Test:
                 asdict(rate) | {"cycles_per_second": rate.cycles_per_second} for rate in (native, *rates)
             ],
         }
-        write_report(report or build_root() / network.name / "sim-full.json", figures)
+        write_report(self.report, figures)
+        title = f"{network.name}: RTL against the integer model, {self.task} test data, seed {self.seed}"
+        console.print(title, soft_wrap=True)
+        console.print(table_of(runs))
+        if right is not None:
+            share = 100 * right / len(self.sequences)
+            what = what_is_correct(network)
+            console.print(f"{what}: {right} of {len(self.sequences)} ({share:.2f} %)")
+        console.print(_rates(native, rates))
+        console.print(machine(), soft_wrap=True)
         for run in (*runs, *others):
             if run.problem:
-                typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
-                typer.echo(f"egret: to see it in a waveform: {self.replay(run)}", err=True)
+                complain(f"{run.problem}; the run's files are in {run.outcome.directory}")
+                complain(f"to see it in a waveform: {self.replay(run)}")
                 raise typer.Exit(1)
 
     def replay(self, run: Report) -> str:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from egret.cli.options import QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config
+from egret.cli.options import QueueDepth, ReadoutLanes, Streams, UpdateLanes, accelerator_config, seed_of
+from egret.console import Console, complain
 from egret.files import write_report
+from egru.writing import check_outputs
 
 if TYPE_CHECKING:
     from egret.netlist import Netlist
@@ -26,7 +27,7 @@ def sim_netlist(
         typer.Option(help="Task whose test data is played; by default the one that the image names."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Test sequences to play, drawn at random.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of the draw and of the stalls.")] = 1,
+    seed: Annotated[int, seed_of("the draw and of the stalls")] = 1,
     lanes: Annotated[
         str | None,
         typer.Option(
@@ -60,6 +61,9 @@ def sim_netlist(
     Exit status: 0 if every bit is right; 1 on a mismatch, on a time-out, or if nothing was compared; 2 on bad
     input.
     """
+    from egret.sampling import check_seed
+
+    check_seed(seed)
     from egret.netlist import default_config, prepare, synthesise
     from egret.sampling import draw, network_and_task
 
@@ -77,16 +81,17 @@ def sim_netlist(
     )
 
     from egret.build.tools import shown_stage
-    from egret_sim.build import SimulationError, build_root
+    from egret_sim.build import SimulationError, network_folder
     from egret_sim.cosimulation import Stalls
     from egret_sim.report import table_of
     from egret_sim.run import simulate
 
     console, errors = Console(), Console(stderr=True)
-    folder = build_root() / network.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = network_folder(network.name)
+    path, log = report or folder / f"netlist-{family}.json", folder / f"netlist-{family}.log"
+    check_outputs((path, log), image)
     runs = []
-    netlist = synthesise(network, family, config, console=errors, log=folder / f"netlist-{family}.log")
+    netlist = synthesise(network, family, config, console=errors, log=log)
     try:
         with shown_stage(f"{network.name}, {family}: building the simulation", errors):
             built = prepare(network, netlist)
@@ -97,27 +102,26 @@ def sim_netlist(
             if not runs[-1].passed:
                 break
     except SimulationError as error:
-        typer.echo(f"egret: {error}", err=True)
+        complain(error)
         raise typer.Exit(1) from None
-    console.print(
-        f"{network.name}: netlist for {family} against the integer model, {name} test data, seed {seed}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    form = "compact" if config.compact else "full"
-    console.print(f"{_lanes_of(netlist)} lanes, {form} form, {config.weights} weights", highlight=False)
-    console.print(table_of(runs))
-    console.print(_cell_table(netlist.cells))
     figures = {
         "family": family,
         "parameters": netlist.sidecar["parameters"],
         "cells": netlist.cells,
         "runs": [run.as_dict() for run in runs],
     }
-    write_report(report or folder / f"netlist-{family}.json", figures)
+    write_report(path, figures)
+    console.print(
+        f"{network.name}: netlist for {family} against the integer model, {name} test data, seed {seed}",
+        soft_wrap=True,
+    )
+    form = "compact" if config.compact else "full"
+    console.print(f"{_lanes_of(netlist)} lanes, {form} form, {config.weights} weights")
+    console.print(table_of(runs))
+    console.print(_cell_table(netlist.cells))
     for run in runs:
         if run.problem:
-            typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
+            complain(f"{run.problem}; the run's files are in {run.outcome.directory}")
             raise typer.Exit(1)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from egret.cli.options import (
     Compact,
@@ -20,8 +19,11 @@ from egret.cli.options import (
     Streams,
     UpdateLanes,
     accelerator_config,
+    seed_of,
 )
+from egret.console import Console, complain, progress_bar
 from egret.files import write_report
+from egru.writing import check_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +50,7 @@ def simulate(
         typer.Option(help="Task whose test data is played; by default the one that the image names."),
     ] = None,
     samples: Annotated[int, typer.Option(help="Test sequences to play, drawn at random.")] = 30,
-    seed: Annotated[int, typer.Option(help="Seed of the draw and of the stalls.")] = 1,
+    seed: Annotated[int, seed_of("the draw and of the stalls")] = 1,
     sequences: Annotated[
         str | None,
         typer.Option(help="Test sequences to play by number, 7 or 7-9, in place of a draw."),
@@ -77,7 +79,9 @@ def simulate(
     input.
     """
     from egret.identity import identity
-    from egret.sampling import draw, network_and_task, numbered
+    from egret.sampling import check_seed, draw, network_and_task, numbered
+
+    check_seed(seed)
 
     network, name = network_and_task(image, task)
     played, labels = (
@@ -87,12 +91,13 @@ def simulate(
         lanes, update_lanes, readout_lanes, queue_depth, streams, compact=compact, protection=protection
     )
 
-    from egret_sim.build import SimulationError, build_root
+    from egret_sim.build import SimulationError, network_folder
     from egret_sim.report import table_of
     from egret_sim.run import prepare
     from egret_sim.run import simulate as play
 
-    folder = build_root() / network.name
+    folder = network_folder(network.name)
+    path = check_output(report or folder / "simulation.json", image)
     modes = modes_of(stalls)
     runs: list[Report] = []
     try:
@@ -114,22 +119,22 @@ def simulate(
             if not run.passed:
                 break
     except SimulationError as error:
-        typer.echo(f"egret: {error}", err=True)
+        complain(error)
         raise typer.Exit(1) from None
+    whose = {"image": identity(network)}  # a folder is named as anybody may name a network
+    write_report(path, [run.as_dict() | whose for run in runs])
     console = Console()
     title = f"{network.name}: RTL against the integer model, {name} test data, seed {seed}"
-    console.print(title, highlight=False, soft_wrap=True)
+    console.print(title, soft_wrap=True)
     console.print(table_of(runs))
     if runs[0].passed:
         right = correct(network, played, labels)
-        console.print(f"{what_is_correct(network)}: {right} of {len(played)}", highlight=False)
+        console.print(f"{what_is_correct(network)}: {right} of {len(played)}")
     if waves:
         console.print(f"waveforms: {folder}/waves-*/dump.vcd", soft_wrap=True)
-    whose = {"image": identity(network)}  # a folder is named as anybody may name a network
-    write_report(report or folder / "simulation.json", [run.as_dict() | whose for run in runs])
     for run in runs:
         if run.problem:
-            typer.echo(f"egret: {run.problem}; the run's files are in {run.outcome.directory}", err=True)
+            complain(f"{run.problem}; the run's files are in {run.outcome.directory}")
             raise typer.Exit(1)
 
 
@@ -164,27 +169,18 @@ def step_shown(text: str) -> Iterator[None]:
         with console.status(text):
             yield
     else:
-        console.print(text, highlight=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
         yield
 
 
 @contextmanager
 def sequences_shown(label: str, total: int) -> Iterator[Callable[[Progress], None]]:
     """Yield a function to call with how far the run is."""
-    from rich import progress
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    bar = progress.Progress(
-        progress.SpinnerColumn(),
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("sequences"),
-        progress.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    columns = (SpinnerColumn(), "{task.description}", BarColumn(), MofNCompleteColumn(), "sequences")
+    bar = progress_bar(console, *columns, TimeRemainingColumn())
     line = bar.add_task(label, total=total)
     said = 0
 
@@ -194,7 +190,7 @@ def sequences_shown(label: str, total: int) -> Iterator[Callable[[Progress], Non
         bar.update(line, completed=done)
         if not console.is_terminal and done * 4 // total > said:
             said = done * 4 // total
-            console.print(f"{label}: {done} of {total} sequences", highlight=False, soft_wrap=True)
+            console.print(f"{label}: {done} of {total} sequences", soft_wrap=True)
 
     with bar:
         yield shown

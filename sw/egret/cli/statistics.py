@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from egret.console import Console
 from egru.errors import EgretError
 
 from .progress import need_torch
@@ -62,7 +62,7 @@ def statistics(
     console.print(_activity(seen, f"{network.name} on {task}, {split} part, eps {seen.eps:g}"))
     console.print(_macs(seen))
     for line in _summary(seen):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _activity(seen: Statistics, title: str) -> Table:

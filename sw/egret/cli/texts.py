@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+
+from egret.console import Console, complain
 
 from .progress import epochs_shown
 
@@ -32,7 +33,7 @@ def warn_above_limit(image: NetworkImage, recipe: Recipe) -> None:
 
     warning = told_above_limit(image.info["figures"]["quantised"], recipe.activity_limit)
     if recipe.qat_epochs and warning:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"egret: {warning}")
+        complain(warning)
 
 
 def quantize_text(loaded: Checkpoint, path: Path, *, widths: Widths, recipe: Recipe, command: str) -> None:
@@ -55,5 +56,5 @@ def quantize_text(loaded: Checkpoint, path: Path, *, widths: Widths, recipe: Rec
     for row, seen in rows:
         table.add_row(row, shown(seen, text.unit), " ".join(f"{a:.2%}" for a in seen.activity))
     Console().print(table)
-    Console().print(f"wrote {path}", highlight=False, soft_wrap=True)
+    Console().print(f"wrote {path}", soft_wrap=True)
     warn_above_limit(done.image, recipe)

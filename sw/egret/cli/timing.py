@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console
+from egru.writing import check_output
 
 from .options import Lanes, UpdateLanes, accelerator_config
 
@@ -35,6 +37,7 @@ def timing(
         raise EgretError(f"steps must be an integer from 1 to 20, not {steps}")
     if output.suffix not in (".svg", ".png"):
         raise EgretError(f"output must end in .svg or .png, not {output.name!r}")
+    check_output(output, image)
     network, name = network_and_task(image, "digits" if image is None and task is None else task)
     config = accelerator_config(lanes, update_lanes, None, 16)
     x = numbered(network, name, "0")[0][0][:steps]
@@ -46,4 +49,4 @@ def timing(
         output,
         title=f"{network.name}: {layer.inputs} inputs, {layer.units} units, {lanes} lanes",
     )
-    Console().print(f"wrote {output}: {len(x)} steps in {trace.ticks[-1] + 1} cycles", highlight=False)
+    Console().print(f"wrote {output}: {len(x)} steps in {trace.ticks[-1] + 1} cycles")

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console
+from egru.writing import check_directory, check_output, check_outputs
 
 from .progress import epochs_shown, need_torch
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 def train(
     task: Annotated[str, typer.Argument(help="Task, for example digits or har.")],
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights, the batches and the noise.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the initial weights, the batches and the noise, 0 to 2^63 - 1.")
+    ] = 0,
     units: Annotated[int | None, typer.Option(help="Units per layer; by default the task's recipe.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers; by default the task's recipe.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs; by default the task's recipe.")] = None,
@@ -65,13 +69,15 @@ def train(
     check_seed(seed)
     need_torch(chosen.threads)
     from egret import distributed, training
-    from egret.checkpoint import check_directory, check_writable, command_of, save_checkpoint
+    from egret.checkpoint import command_of, save_checkpoint
     from egret.logs import CsvLog, TensorBoardLog, Together
     from egret.selection import told, told_above_limit
     from egret.state import state_path
+    from egret.tasks.wikitext import FILES
 
-    path = check_writable(output or Path(f"{task}-{model}-{seed}.safetensors"))
-    state = check_writable(state_path(path))
+    path = check_output(output or Path(f"{task}-{model}-{seed}.safetensors"))
+    state, log = state_path(path), log_csv or path.with_suffix(".csv")
+    check_outputs((path, state, log), *([] if data is None else [data / name for name in FILES.values()]))
     if state.exists() and not resume:
         raise EgretError(
             f"{state} is the state of an interrupted run: go on with --resume, or delete it to start again"
@@ -79,12 +85,12 @@ def train(
     team = distributed.team(device)
     logs: list[Report] = []
     if team.rank == 0:
-        logs.append(CsvLog(check_writable(log_csv or path.with_suffix(".csv"))))
+        logs.append(CsvLog(log))
         if tensorboard is not None:
             logs.append(TensorBoardLog(check_directory(tensorboard)))
-    notes = Console(stderr=True, soft_wrap=True, highlight=False, quiet=team.rank > 0)
+    notes = Console(stderr=True, quiet=team.rank > 0)
     if resume and not state.exists():
-        notes.print(f"there is no state {state}: training starts from the beginning")
+        notes.print(f"there is no state {state}: training starts from the beginning", soft_wrap=True)
     for turn in (team.rank == 0, team.rank > 0):  # the first process fetches the data for all
         if turn:
             content = tasks.load_text(task, data) if text else tasks.load(task)
@@ -101,7 +107,7 @@ def train(
             for option, value in (("--data", data), ("--log-csv", log_csv), ("--tensorboard", tensorboard)):
                 words += [option, str(value)] if value else []
             again = f"{command_of(task, model, seed, chosen)} {shlex.join(words)} --resume"
-            notes.print(f"egret: interrupted; to go on after the last whole epoch: {again}")
+            notes.print(f"egret: interrupted; to go on after the last whole epoch: {again}", soft_wrap=True)
         else:
             notes.print("egret: interrupted before the first epoch was done: there is nothing to resume")
         raise typer.Exit(130) from None
@@ -110,6 +116,6 @@ def train(
     save_checkpoint(checkpoint, path)
     state.unlink(missing_ok=True)
     line = f"epoch {checkpoint.figures['epoch']}: {told(checkpoint.figures)}; wrote {path}"
-    Console().print(line, highlight=False, soft_wrap=True)
+    Console().print(line, soft_wrap=True)
     if warning := told_above_limit(checkpoint.figures, chosen.activity_limit):
         notes.print(f"egret: {warning}")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console
 
 from .options import QueueDepth, ReadoutLanes, UpdateLanes, accelerator_config
 
@@ -26,11 +27,12 @@ def weights(
     The options are those that the bitstream was built with. Only the layers' weights may differ.
     """
     from egret.build.boards import board_named
-    from egret.files import write_whole
     from egret_hw.link_protocol import encode_weights
     from egret_hw.loading import loaded_words, word_bytes
     from egru.image import load_image
+    from egru.writing import check_output, write_whole
 
+    check_output(output, image, built)
     chosen = board_named(board)
     config = accelerator_config(
         lanes or str(chosen.lanes),
@@ -44,9 +46,4 @@ def weights(
     words = loaded_words(network, config, load_image(image))
     tokens, _ = encode_weights(words, word_bytes=word_bytes(network, config))
     write_whole(output, tokens)
-    Console().print(
-        f"wrote {output}: {sum(map(len, words))} words of weights",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    Console().print(f"wrote {output}: {sum(map(len, words))} words of weights", soft_wrap=True)

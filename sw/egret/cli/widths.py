@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from egret.console import Console
+from egru.writing import check_directory
 
 from .progress import epochs_shown, need_torch
 
@@ -38,7 +40,7 @@ def widths(
     """
     need_torch()
     from egret import tasks, width_study
-    from egret.checkpoint import check_directory, load_checkpoint
+    from egret.checkpoint import load_checkpoint
     from egret.recipes import Recipe
 
     chosen = [width_study.parse_setting(text) for text in settings or width_study.SETTINGS]
@@ -47,7 +49,7 @@ def widths(
         for setting in chosen:
             setting.check_layers(one.recipe.layers)
     if output is not None:
-        check_directory(output)
+        check_directory(output, (width_study.MARKDOWN, width_study.JSON), checkpoints)
     words = ["egret", "widths", *(path.name for path in checkpoints)]
     for text in settings or ():
         words += ["--setting", text]
@@ -67,4 +69,4 @@ def widths(
                 width_study.save(done, shlex.join(words), output)
         console.print(width_study.table_of(name, rows))
     if output is not None:
-        console.print(f"wrote {output / width_study.MARKDOWN}", highlight=False, soft_wrap=True)
+        console.print(f"wrote {output / width_study.MARKDOWN}", soft_wrap=True)

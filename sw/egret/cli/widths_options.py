@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from egret.numerals import whole_numbers
 from egru.errors import EgretError
 from egru.widths import Widths
 
@@ -51,7 +52,7 @@ def chosen_widths(
         weights: tuple[int, ...] = (check_bits(8 if bits is None else bits),)
         words = f"--bits {weights[0]}"
     else:
-        weights = _numbers("weight-bits", weight_bits)
+        weights = whole_numbers("weight-bits", weight_bits)
         words = f"--weight-bits {weight_bits}"
     for name, value in (("event", event_bits), ("table", table_bits), ("input", input_bits)):
         if value is not None:
@@ -59,17 +60,8 @@ def chosen_widths(
     usual = Widths()
     widths = Widths(
         weights=weights,
-        events=usual.events if event_bits is None else _numbers("event-bits", event_bits),
-        tables=usual.tables if table_bits is None else _numbers("table-bits", table_bits),
+        events=usual.events if event_bits is None else whole_numbers("event-bits", event_bits),
+        tables=usual.tables if table_bits is None else whole_numbers("table-bits", table_bits),
         inputs=usual.inputs if input_bits is None else input_bits,
     )
     return Chosen(widths, words)
-
-
-def _numbers(name: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise EgretError(
-            f"{name} must be a number, or numbers with commas between them, not {text!r}"
-        ) from None

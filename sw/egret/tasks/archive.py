@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
-from rich.console import Console
 
+from egret.console import Console
+from egru import processes
 from egru.errors import EgretError
 
 FETCH_TIMEOUT_S = 600
@@ -92,9 +93,7 @@ def _download(archive: Archive, work: Path) -> Path:
     fetched = work / archive.filename
     try:
         command = prepare(archive, work)
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, check=False, cwd=work
-        )
+        done = processes.run(command, capture_output=True, text=True, timeout=FETCH_TIMEOUT_S, cwd=work)
         reason = _complaint(archive.client, done.stderr) if done.returncode else ""
         reason = reason or ("" if fetched.is_file() else f"{archive.client} saved no such file")
     except subprocess.TimeoutExpired:

@@ -16,9 +16,9 @@ import tarfile
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
+from egret.console import Console
 from egru.errors import EgretError
 
 from .archive import cache_directory
