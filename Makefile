@@ -47,9 +47,8 @@ $(STAMP): pyproject.toml constraints.txt
 test: setup ## all tests
 	$(VENV)/bin/python -m pytest -n $(JOBS) tests
 
-junk: setup ## random junk to every command and every public function of egru (minutes): N=examples of each command, EXAMPLES=n times as many as in the tests
-	EGRET_JUNK=$(or $(N),3000) $(VENV)/bin/python -m pytest tests/egret/test_cli_junk.py
-	EGRET_EXAMPLES=$(or $(EXAMPLES),20) $(VENV)/bin/python -m pytest tests/egru/test_junk.py
+junk: setup ## every command and public function with random names, files, arrays and numbers (minutes): N=examples
+	EGRET_JUNK=$(or $(N),3000) $(VENV)/bin/python -m pytest tests/egret/test_cli_junk.py tests/egru/test_junk.py
 
 sanitize: setup ## the kernels' tests under the address and the thread sanitizer, each with a fault that it must find: ONLY=address|thread
 	@set -e; for kind in $(or $(ONLY),address thread); do $(VENV)/bin/python tests/support/sanitize.py $$kind; done

@@ -103,7 +103,7 @@ class EGRU(nn.Module):
         self.num_layers = positive_integer("num_layers", num_layers)
         self.options = Options(reset=reset, state_reset=state_reset, gamma=gamma, eps=eps, zoneout=zoneout)
         if not isinstance(batch_first, bool):
-            raise TypeError(f"batch_first must be a bool, not {batch_first!r}")
+            raise TypeError(f"batch_first must be a bool, not {brief(batch_first)}")
         self.batch_first = batch_first
         theta_mean = number("theta_mean", theta_mean)
         if not 0 < theta_mean < 1:
@@ -337,6 +337,8 @@ def _typical(layers: Sequence[LayerParameters]) -> Tensor:
 def _check_kind(name: str, value: Tensor, parameter: Tensor) -> None:
     if not parameter.dtype.is_floating_point:
         raise TypeError(f"parameters must hold floating point numbers, not {parameter.dtype}")
+    if value.layout is not torch.strided:
+        raise EgretError(f"{name} must be a dense tensor, not one of layout {value.layout}")
     if value.dtype != parameter.dtype:
         raise EgretError(f"{name} must be {parameter.dtype} like the parameters, not {value.dtype}")
     if value.device != parameter.device:

@@ -505,7 +505,7 @@ def choose_input_format(
     low = 2 if signed else 1
     if type(bits) is not int or not low <= bits <= 8:
         kind = "signed" if signed else "unsigned"
-        raise EgretError(f"input_bits must be an integer {low}..8 for {kind} inputs, not {bits!r}")
+        raise EgretError(f"input_bits must be an integer {low}..8 for {kind} inputs, not {brief(bits)}")
     return IntFormat(bits, _best_frac(parts, bits, "calibration", signed), signed)
 
 

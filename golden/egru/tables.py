@@ -6,12 +6,13 @@ import numpy as np
 
 from egru.errors import EgretError
 from egru.formats import STATE_FRAC, STATE_MAX, TABLE_BITS_RANGE, round_half_up
+from egru.untrusted import brief
 
 
 def _indices(table_bits: int) -> np.ndarray:
     low, high = TABLE_BITS_RANGE
     if type(table_bits) is not int or not low <= table_bits <= high:
-        raise EgretError(f"table_bits must be an integer {low}..{high}, not {table_bits!r}")
+        raise EgretError(f"table_bits must be an integer {low}..{high}, not {brief(table_bits)}")
     half = 1 << (table_bits - 1)
     return np.arange(-half, half, dtype=np.float64)
 

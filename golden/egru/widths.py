@@ -12,6 +12,7 @@ from typing import Any
 
 from egru.errors import EgretError
 from egru.formats import EVENT_BITS_RANGE, TABLE_BITS_RANGE, WEIGHT_BITS_RANGE
+from egru.untrusted import brief
 
 #: Ends of the range of a signed input word's bits.
 INPUT_BITS_RANGE = (2, 8)
@@ -45,8 +46,8 @@ class Widths:
         if (count != 1 and count % 2 == 0) or not count or not _all_within(self.weights, low, high):
             shown = self.weights[0] if count == 1 else self.weights
             raise EgretError(
-                f"weight_bits must be one or three integers {low}..{high}, not {shown!r}; or two for each "
-                "layer and one for the readout"
+                f"weight_bits must be one or three integers {low}..{high}, not {brief(shown)}; or two for "
+                "each layer and one for the readout"
             )
         for name, values, (low, high) in (
             ("event_bits", self.events, EVENT_BITS_RANGE),
@@ -55,11 +56,11 @@ class Widths:
             if len(values) == 0 or not _all_within(values, low, high):
                 bad = next((v for v in values if not _all_within((v,), low, high)), ())
                 raise EgretError(
-                    f"{name} must be an integer {low}..{high}, not {bad!r}; or one for each layer"
+                    f"{name} must be an integer {low}..{high}, not {brief(bad)}; or one for each layer"
                 )
         low, high = INPUT_BITS_RANGE
         if not _all_within((self.inputs,), low, high):
-            raise EgretError(f"input_bits must be an integer {low}..{high}, not {self.inputs!r}")
+            raise EgretError(f"input_bits must be an integer {low}..{high}, not {brief(self.inputs)}")
 
     @classmethod
     def of(
@@ -84,12 +85,12 @@ class Widths:
             counts = "one or three" if layers == 1 else f"one, three or {2 * layers + 1}"
             raise EgretError(
                 f"weight_bits must be {counts} integers for {layers} layer{'s' * (layers > 1)}, "
-                f"not {self.weights!r}"
+                f"not {brief(self.weights)}"
             )
         for name, values in (("event_bits", self.events), ("table_bits", self.tables)):
             if len(values) not in (1, layers):
                 raise EgretError(
-                    f"{name} must be one integer, or one for each of {layers} layers, not {values!r}"
+                    f"{name} must be one integer, or one for each of {layers} layers, not {brief(values)}"
                 )
         return self
 

@@ -1,6 +1,6 @@
 """Junk of every kind to the public functions of egru: a documented error or a right result, and nothing else.
 
-EGRET_EXAMPLES=n in the environment takes n times as many examples (`make junk EXAMPLES=n`).
+EGRET_JUNK=n in the environment takes n examples of each (`make junk N=n`).
 """
 
 import os
@@ -21,9 +21,9 @@ from egru.image import ImageError, InputSpec, LayerSpec, NetworkImage, Readout, 
 from egru.integer import check_sequence
 from egru.testing import random_image, random_input
 
-TIMES = int(os.environ.get("EGRET_EXAMPLES", "1"))
+EXAMPLES = int(os.environ.get("EGRET_JUNK", "60"))
 many = settings(
-    max_examples=60 * TIMES,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
