@@ -6,7 +6,7 @@ import re
 
 from egru.errors import EgretError
 
-_WHOLE = re.compile(r"-?[0-9]{1,4000}")  # Python refuses to read more
+_WHOLE = re.compile(r" *-?[0-9]{1,4000} *")  # Python refuses to read more
 
 
 def whole(text: str) -> int:

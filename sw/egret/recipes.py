@@ -253,11 +253,13 @@ def check_seed(seed: int) -> int:
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Read seeds with commas between them, at least one, none twice."""
     try:
-        seeds = tuple(check_seed(whole(part)) for part in text.split(","))
+        seeds = tuple(whole(part) for part in text.split(","))
     except ValueError:
         raise EgretError(
             f"seeds must be integers of at least 0 with commas between them, not {brief(text)}"
         ) from None
+    for seed in seeds:
+        check_seed(seed)
     if len(set(seeds)) != len(seeds):
         raise EgretError(f"seeds must differ from one another, not {brief(text)}")
     return seeds
