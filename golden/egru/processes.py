@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,9 @@ from typing import Any
 
 _running: set[subprocess.Popen] = set()
 _interrupted = False
+#: Whether a program is being started, and what is to be raised when that is done.
+_holding = False
+_late: BaseException | None = None
 
 #: Signals that end a program, where it is not set to ignore them.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,19 +43,40 @@ def running(command: Sequence[str | Path], **options) -> Iterator[subprocess.Pop
     """
     words = [str(word) for word in command]
     options.setdefault("stdin", subprocess.DEVNULL)
-    process = subprocess.Popen(words, process_group=0, **options)
-    _running.add(process)
+    process = None
     try:
+        with _held():  # an interrupt between the two lines would lose it
+            process = subprocess.Popen(words, process_group=0, **options)
+            _running.add(process)
         if _interrupted:
             raise KeyboardInterrupt
         yield process
     finally:
-        _end(process)
-        _running.discard(process)
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-        process.wait()
+        if process is not None:
+            _end(process)
+            _running.discard(process)
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+            process.wait()
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    """Let a signal take effect at the end of the body; signals are handled in the main thread alone."""
+    global _holding, _late
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _holding = True
+    try:
+        yield
+    finally:
+        _holding = False
+        if (late := _late) is not None:
+            _late = None
+            _end_all()
+            raise late
 
 
 def run(
@@ -81,13 +104,19 @@ def _end_all() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    _end_all()
-    raise Terminated(number)
+    _raise(Terminated(number))
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
+    _raise(SystemExit(128 + number))
+
+
+def _raise(error: BaseException) -> None:
+    global _late
     _end_all()
-    sys.exit(128 + number)
+    if not _holding:
+        raise error
+    _late = error
 
 
 @contextmanager
