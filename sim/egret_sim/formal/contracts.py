@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from amaranth.asserts import AnySeq
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, memory
 from amaranth.utils import ceil_log2
 
 from egret_hw.arithmetic import pipe, strobe_pipe
 from egret_hw.fifo import PassingFifo
+from egret_hw.half_table import HalfTable
 from egret_hw.mac_array import MacArray
-from egret_hw.memory import Ram, Rom
+from egret_hw.memory import READ_LATENCY, Ram, Rom
 from egret_hw.multiplier import Multiplier, PairMultiplier
 from egret_hw.neuron_update import NeuronUpdate
 from egret_hw.queues import RecurrentQueue
@@ -236,3 +237,40 @@ def _anything(m: Module, result: data.View, groups: int, units: int, lanes: int)
 def tile_control(latency: int | None) -> dict:
     """What is left of a tile is its control: queues, scheduler, fetch, gather and encoder."""
     return {**ANY_DATA, MacArray: lanes, NeuronUpdate: update(latency), ResetGate: gate(latency)}
+
+
+def any_ram(self: Ram, platform) -> Module:
+    """A memory that gives any word: for claims about a single step, whatever the steps before have left."""
+    m = Module()
+    m.d.comb += Value.cast(self.data).eq(AnySeq(len(Value.cast(self.data))))
+    return m
+
+
+def any_table(self: HalfTable, platform) -> Module:
+    """A table with any values, even changing ones."""
+    m = Module()
+    m.d.comb += self.value.eq(AnySeq(len(self.value)))
+    return m
+
+
+ANY_STEP: dict[type, Callable] = {**ANY_DATA, Ram: any_ram, HalfTable: any_table}
+"""One step of an update is proved for whatever parameters, products and state it may find."""
+
+
+def free_rom(self: Rom, platform) -> Module:
+    """A read-only memory with any contents, always the same; :func:`chosen_words` names them."""
+    m = Module()
+    words = getattr(self, "formal_words", None) or [Signal(self.shape) for _ in self.contents]
+    for port in range(self.ports):
+        word = Array(words)[getattr(self, f"address{port}")]
+        m.d.comb += getattr(self, f"data{port}").eq(pipe(m, word, f"data{port}_late", READ_LATENCY))
+    return m
+
+
+def chosen_words(part: Rom) -> list[Signal]:
+    """The contents of the stand-in of `part`, for the caller to choose."""
+    part.formal_words = [Signal(part.shape, name=f"word{n}") for n in range(len(part.contents))]
+    return part.formal_words
+
+
+FREE_ROM: dict[type, Callable] = {Rom: free_rom}

@@ -3,6 +3,7 @@
 from typing import Any
 
 from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl._ast import Assign, Operator
 from amaranth.lib import memory, wiring
 
 from egru.errors import EgretError
@@ -45,6 +46,19 @@ class Peek:
                 f"proof, not {len(found)}: name in egret_sim/formal what took its place"
             )
         return next(iter(found.values()))
+
+    def alternatives(self, name: str) -> list[Value]:
+        """Of the signal of this name, which is an "or" of several values: these values."""
+        signal = self.signal(name)
+        found: list[Value] = [
+            statement.rhs
+            for statements in self._module._statements.values()
+            for statement in statements
+            if isinstance(statement, Assign) and statement.lhs is signal
+        ]
+        while isinstance(found[0], Operator) and found[0].operator == "|":
+            found[:1] = found[0].operands
+        return found
 
     def part(self, name: str) -> Any:
         """The submodule of this name."""

