@@ -176,7 +176,7 @@ def run(
     console
         Where progress is shown.
     chosen
-        The designs; by default those of :func:`egret.mutation.designs`.
+        The designs, and no widths; by default those of :func:`egret.mutation.designs`, and all widths.
     equivalents
         By default the list in :data:`EQUIVALENTS`.
     facts
@@ -187,6 +187,7 @@ def run(
     EgretError
         If there is no such module, or a tool fails.
     """
+    all_of_it = chosen is None and module is None
     chosen = designs() if chosen is None else chosen
     equivalents = load_equivalents() if equivalents is None else equivalents
     facts = load_facts() if facts is None else facts
@@ -218,7 +219,7 @@ def run(
             faults.append(Judged(design.name, mutant, verdict, why, proof is not None and proof.alone))
     if not faults:
         raise EgretError(f"no module's path holds {module!r}")
-    if module is not None:
+    if not all_of_it:
         return Score(seed, tuple(faults))
 
     def told_width(verdict: WidthVerdict) -> None:

@@ -85,8 +85,8 @@ def candidate_apart(layer: Layer, **options: Any) -> LayerWidths:
     parts = CANDIDATE_INPUT, CANDIDATE_RECURRENT
     return replace(
         widths,
-        sums=widths.sums | {CANDIDATE: Bounds.over(apart.sums[part] for part in parts)},
-        totals=widths.totals | {CANDIDATE: Bounds.over(apart.totals[part] for part in parts)},
+        sums={**widths.sums, CANDIDATE: Bounds.over(apart.sums[part] for part in parts)},
+        totals={**widths.totals, CANDIDATE: Bounds.over(apart.totals[part] for part in parts)},
     )
 
 
