@@ -79,7 +79,9 @@ def main(kind: str, *arguments: str) -> int:
             )
             return 1
     print(f"{kind}: the planted fault was found ({says})", flush=True)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *(arguments or TESTS)]
+    # What a sanitizer says comes from C, and pytest would keep it to itself.
+    options_of_pytest = ("-p", "no:cacheprovider", "-q", "--capture=sys")
+    command = [sys.executable, "-m", "pytest", *options_of_pytest, *(arguments or TESTS)]
     return subprocess.run([*fixed, *command], cwd=ROOT, env=environment).returncode
 
 
