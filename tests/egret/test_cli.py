@@ -52,7 +52,7 @@ def refused(capsys, *arguments):
         (["--update-lanes", "5"], "update_lanes of layer 0 must be an integer from 1 to 4, not 5"),
         (["--readout-lanes", "0"], "readout_lanes must be an integer from 1 to 64, not 0"),
         (["--queue-depth", "0"], "queue_depth must be an integer from 1 to 4096, not 0"),
-        (["--queue-depth", "deep"], "'--queue-depth'"),
+        (["--queue-depth", "deep"], "--queue-depth must be a whole number in the digits 0 to 9, not 'deep'"),
         (["--no-such-option"], "--no-such-option"),
     ],
 )
