@@ -3,10 +3,13 @@
 from typing import Any
 
 from egret_hw.multiplier import Multiplier, PairMultiplier
+from egret_hw.serial_gather import SerialGather
+from egret_hw.sum_gather import SumGather
 from egru.formats import IntFormat
 from egru.image import Layer
 
 from .contracts import ANY_STEP, CONTRACT_FIFO, FREE_ROM
+from .gathering import sums_are_handed_over
 from .planting import Edit
 from .proof import Bounded, Induction, Proof, Twin
 from .width_layers import (
@@ -30,6 +33,9 @@ _SUMS = "no sum overflows, and each accumulator holds the sum of the page, for a
 _INDICES = "no total overflows, and each table index is the page's, up to the gates and the candidate"
 _STATES = "no potential or state overflows; results and states are the page's, whatever state was before"
 _LOGITS = "no logit overflows, and each is its class's sum plus its bias as often as there are steps"
+
+_HANDED = "groups come in order, each with its units' sums, from where the weights are; zero without an event"
+_COUNTS = "counts = [early_step.{0}, early_step.{0}, early_step.{1}]"
 
 _SHORT = "accumulators are a bit too narrow"
 _APART = "a candidate's inputs and gated events are bounded apart, though they meet in one sum"
@@ -149,6 +155,24 @@ def _logits(
     )
 
 
+def _gather(units: int, lanes: int, depth: int, more: str, *, update_lanes: int = 1) -> Proof:
+    compact = "compact" in more
+    counts = "counted = (step.{0}, step.{0}, step.{1})" if compact else _COUNTS
+    old, new = (counts.format("has_any", kind) for kind in ("has_input", "has_any"))
+    return Proof(
+        name=f"gather/{'compact-' if compact else ''}{units}-{lanes}",
+        says=_HANDED,
+        parameters=f"{units} unit(s), {lanes} lane(s), {more}; any sums in the lanes",
+        method=Bounded(depth),
+        build=sums_are_handed_over(units=units, lanes=lanes, update_lanes=update_lanes, compact=compact),
+        twin=Twin(
+            "a candidate without an input counts what was there before",
+            (Edit(SerialGather if compact else SumGather, old, new),),
+        ),
+        quick=(units, lanes, compact) == (2, 3, False),
+    )
+
+
 _GATED = hull_layer(**_COARSE, units=3, reset="before")
 _ABOVE = "what is above the threshold is a bit too narrow"
 
@@ -191,6 +215,13 @@ WIDTH_PROOFS: tuple[Proof, ...] = (
     ),
     _readout_sums("mean", "3 steps"),
     _readout_sums("last", "1 step"),
+    _gather(2, 1, 20, "a unit's sums in four reads"),
+    _gather(2, 3, 18, "in two reads"),
+    _gather(3, 4, 20, "in two reads, over the ends of words"),
+    _gather(3, 6, 18, "second sums with the next unit's first"),
+    _gather(4, 4, 18, "second sums beside the first"),
+    _gather(3, 12, 16, "2 units at a time", update_lanes=2),
+    _gather(2, 2, 24, "compact"),
     _indices(
         "after",
         "reset after",

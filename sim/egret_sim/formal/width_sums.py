@@ -3,7 +3,7 @@
 The weights are free, up to what the accumulators were made for: the extremes of each sum, as the page has
 them, fit the bits that the layer's own weights need. Rows and flags come as the scheduler and the weight
 fetch give them, which their own proofs show; that a reader gets what an accumulator holds is proved there as
-well, and in :mod:`~egret_sim.formal.width_gather`.
+well, and in :mod:`~egret_sim.formal.gathering`.
 """
 
 from collections.abc import Sequence
