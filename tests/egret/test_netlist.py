@@ -152,7 +152,7 @@ def small_file(image: NetworkImage, directory: Path, monkeypatch: pytest.MonkeyP
     x = tuple(np.random.default_rng(1).normal(size=(steps, 3)) for steps in (4, 9))
     test = tasks.Sequences(x, np.zeros(2, np.int64))
     monkeypatch.setattr(tasks, "load", lambda name: SimpleNamespace(test=test))
-    monkeypatch.setattr(evaluation, "check_normalisation", lambda image, data: None)
+    monkeypatch.setattr(evaluation, "check_data", lambda image, data: None)
     return str(path)
 
 

@@ -110,7 +110,7 @@ def workplace(image, tmp_path, monkeypatch):
     x = tuple(rng.normal(size=(int(steps), INPUTS)) for steps in rng.integers(2, 7, 8))
     test = tasks.Sequences(x, np.zeros(8, np.int64))
     monkeypatch.setattr(tasks, "load", lambda name: SimpleNamespace(test=test))
-    monkeypatch.setattr(evaluation, "check_normalisation", lambda image, data: None)
+    monkeypatch.setattr(evaluation, "check_data", lambda image, data: None)
     monkeypatch.setattr(campaign, "prepare", partial(prepare, optimise="quick"))
     return SimpleNamespace(path=path, out=tmp_path / "out")
 

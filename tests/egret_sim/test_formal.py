@@ -16,19 +16,24 @@ from egret_hw.event_encoder import EventEncoder
 from egret_hw.fifo import PassingFifo
 from egret_hw.link import ByteLink
 from egret_hw.logit_scan import LogitScan
+from egret_hw.neuron_update import NeuronUpdate
 from egret_hw.queues import RecurrentQueue
 from egret_hw.readout import ReadoutTile
 from egret_hw.readout_scheduler import ReadoutScheduler
+from egret_hw.reset_gate import ResetGate
 from egret_hw.tile import Tile
 from egret_hw.tile_scheduler import TileScheduler
 from egret_hw.uart import UARTReceiver
+from egret_hw.widths import LayerWidths
 from egret_sim.formal.checker import streams_of
 from egret_sim.formal.combinational import ready_reaches_valid
+from egret_sim.formal.page import bits_for, own_sum_bounds
 from egret_sim.formal.planting import Edit, planted
 from egret_sim.formal.proof import Bounded, Induction, Proof, Twin
 from egret_sim.formal.proofs import PROOFS, find
 from egret_sim.formal.run import Verdict, prove
 from egret_sim.formal.streams import COMPONENTS, FORMS
+from egret_sim.formal.width_layers import candidate_apart, small_layer
 from egru.errors import EgretError
 
 QUICK = [proof for proof in PROOFS if proof.quick]
@@ -49,6 +54,28 @@ def test_a_quick_proof_holds_and_finds_the_bug_that_is_planted_in_its_twin(proof
 @pytest.mark.parametrize("proof", PROOFS, ids=lambda proof: proof.name)
 def test_each_proof_and_its_twin_are_different_designs(proof):
     assert proof.rtlil() != proof.twin_rtlil()
+
+
+@pytest.mark.parametrize(
+    ("name", "component", "right", "wrong"),
+    [
+        ("widths/states-threshold", NeuronUpdate, "(potential + half(shift))", "(potential)"),
+        ("widths/gate", ResetGate, "(product.product + half(GATE_BITS))", "(product.product)"),
+        ("widths/logits-mean", LogitScan, "Mux(self.due.has_events, answer, 0)", "answer"),
+    ],
+)
+def test_a_proof_of_widths_finds_wrong_arithmetic_in_which_nothing_overflows(name, component, right, wrong):
+    proof = find(name)
+    edits = (Edit(component, right, wrong),)
+    result = prove(replace(proof, twin=Twin(f"{wrong} stands for {right}", edits, depth=proof.twin.depth)))
+    assert result.good
+
+
+def test_the_twin_of_the_candidate_bounded_apart_is_a_bit_too_narrow_and_the_real_width_is_what_the_page_asks():
+    layer = small_layer(inputs=[[0], [0], [1]], recurrent=[[0], [0], [1]], reset="before")
+    bits = bits_for(bounds for unit in own_sum_bounds(layer) for bounds in unit)
+    assert LayerWidths.of(layer, weight_bits=2).sum_bits == bits
+    assert candidate_apart(layer, weight_bits=2).sum_bits == bits - 1
 
 
 def _counting(limit):

@@ -150,7 +150,7 @@ def workplace(tmp_path, monkeypatch):
     x = tuple(rng.normal(size=(int(steps), 3)) for steps in rng.integers(1, 20, 40))
     test = tasks.Sequences(x, np.zeros(len(x), np.int64))
     monkeypatch.setattr(tasks, "load", lambda name: SimpleNamespace(test=test))
-    monkeypatch.setattr(evaluation, "check_normalisation", lambda image, data: None)
+    monkeypatch.setattr(evaluation, "check_data", lambda image, data: None)
     monkeypatch.setattr(runner, "prepare", lambda *a, **options: prepare(*a, **options, optimise="quick"))
     steps = sum(len(sequence) for sequence in x)
     return SimpleNamespace(image=image, path=path, report=tmp_path / "out" / "full.json", steps=steps)

@@ -30,7 +30,7 @@ def workplace(tmp_path, monkeypatch):
     x = tuple(rng.normal(size=(int(steps), INPUTS)) for steps in rng.integers(1, 20, SEQUENCES))
     test = tasks.Sequences(x, np.zeros(SEQUENCES, np.int64))
     monkeypatch.setattr(tasks, "load", lambda name: SimpleNamespace(test=test))
-    monkeypatch.setattr(evaluation, "check_normalisation", lambda image, data: None)
+    monkeypatch.setattr(evaluation, "check_data", lambda image, data: None)
     # Builds are cached where all tests keep them; only the report goes elsewhere.
     return SimpleNamespace(image=image, path=path, report=tmp_path / "out" / "simulation.json")
 
