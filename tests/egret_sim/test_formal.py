@@ -71,7 +71,7 @@ def test_a_proof_of_widths_finds_wrong_arithmetic_in_which_nothing_overflows(nam
     assert result.good
 
 
-def test_the_twin_of_the_candidate_bounded_apart_is_a_bit_too_narrow_and_the_real_width_is_what_the_page_asks():
+def test_the_candidate_bounded_apart_is_a_bit_too_narrow_and_the_real_width_is_that_of_the_page():
     layer = small_layer(inputs=[[0], [0], [1]], recurrent=[[0], [0], [1]], reset="before")
     bits = bits_for(bounds for unit in own_sum_bounds(layer) for bounds in unit)
     assert LayerWidths.of(layer, weight_bits=2).sum_bits == bits
