@@ -17,6 +17,10 @@ from egru.testing import random_image
 INPUTS, SEQUENCES = 3, 6
 
 
+#: The check of data against a network, which other tests leave out.
+CHECK = evaluation.check_data
+
+
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     """A small network in a file, a data set in place of the digits, and a place for the figures."""
@@ -120,11 +124,15 @@ def test_neither_an_image_nor_a_task_exits_with_2(capsys):
     assert "an image or --task must be given" in capsys.readouterr().err
 
 
-def test_an_image_for_other_inputs_than_the_task_has_exits_with_2(workplace, capsys):
+def test_an_image_for_other_inputs_than_the_task_has_exits_with_2(workplace, monkeypatch, capsys):
+    digits = SimpleNamespace(name="digits", input_size=INPUTS, num_classes=10)
+    monkeypatch.setattr(tasks, "load", lambda name: digits)
+    monkeypatch.setattr(evaluation, "check_data", CHECK)
     other = random_image(np.random.default_rng(1), inputs=INPUTS + 1, units=[2])
     save_image(replace(other, info={"task": "digits"}), workplace.path)
     assert simulate(workplace) == 2
-    assert f"has {INPUTS} inputs, but network random has {INPUTS + 1}" in capsys.readouterr().err
+    said = f"the network must take {INPUTS} inputs for task digits, not {INPUTS + 1}"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
